@@ -1,0 +1,3 @@
+module procdump
+
+go 1.26

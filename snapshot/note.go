@@ -1,0 +1,209 @@
+package snapshot
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// NoteReserve is how many bytes EncodeNote leaves for facts that are known
+// only after the memory has been copied (the pause, unreadable ranges).
+const NoteReserve = 16 << 10
+
+// note is the JSON document in a dump: Info, and those facts of Process that
+// the dump formats have no place for.
+type note struct {
+	Info
+	System  noteSystem   `json:"system"`
+	Process noteProcess  `json:"process"`
+	Threads []noteThread `json:"threads,omitempty"`
+	Modules []noteModule `json:"modules,omitempty"`
+	Files   []File       `json:"files,omitempty"`
+	// Texts: limits, cgroup, … as in Process.Texts, without those that are
+	// large and can be had from the rest of the dump.
+	Texts map[string]string `json:"texts,omitempty"`
+}
+
+type noteSystem struct {
+	OS        string    `json:"os,omitempty"`
+	Machine   string    `json:"machine,omitempty"`
+	Host      string    `json:"host,omitempty"`
+	Release   string    `json:"release,omitempty"`
+	Version   string    `json:"version,omitempty"`
+	Distro    string    `json:"distro,omitempty"`
+	CPUs      int       `json:"cpus,omitempty"`
+	CPUName   string    `json:"cpuName,omitempty"`
+	CPUVendor string    `json:"cpuVendor,omitempty"`
+	Family    int       `json:"cpuFamily,omitempty"`
+	Model     int       `json:"cpuModel,omitempty"`
+	Stepping  int       `json:"cpuStepping,omitempty"`
+	Signature uint32    `json:"cpuSignature,omitempty"`
+	Features  uint32    `json:"cpuFeatures,omitempty"`
+	PageSize  int       `json:"pageSize,omitempty"`
+	BootTime  time.Time `json:"bootTime,omitzero"`
+	Memory    uint64    `json:"memoryBytes,omitempty"`
+}
+
+type noteProcess struct {
+	PID        int       `json:"pid"`
+	PPID       int       `json:"ppid"`
+	Name       string    `json:"name"`
+	Exe        string    `json:"exe,omitempty"`
+	ExeDeleted bool      `json:"exeDeleted,omitempty"`
+	Args       []string  `json:"args,omitempty"`
+	UID        uint32    `json:"uid"`
+	GID        uint32    `json:"gid"`
+	State      string    `json:"state,omitempty"`
+	StartTime  time.Time `json:"startTime,omitzero"`
+}
+
+type noteThread struct {
+	TID         int    `json:"tid"`
+	Name        string `json:"name,omitempty"`
+	State       string `json:"state,omitempty"`
+	UserMicros  int64  `json:"userMicros,omitempty"`
+	SysMicros   int64  `json:"systemMicros,omitempty"`
+	KernelStack string `json:"kernelStack,omitempty"`
+	WaitChannel string `json:"waitChannel,omitempty"`
+	Syscall     string `json:"syscall,omitempty"`
+}
+
+type noteModule struct {
+	Range   Range  `json:"range"`
+	Path    string `json:"path"`
+	Deleted bool   `json:"deleted,omitempty"`
+	BuildID string `json:"buildID,omitempty"`
+	FileID
+}
+
+// noteTexts are the Texts that go into the note.
+var noteTexts = []string{"limits", "cgroup"}
+
+// EncodeNote writes the process's note, padded with white space to size bytes.
+// A size of 0 means: as large as it is now and NoteReserve more. Where the
+// facts do not fit into a given size, lists are cut and Info.Truncated is set.
+func EncodeNote(p *Process, size int) ([]byte, error) {
+	n := newNote(p)
+	b, err := json.Marshal(n)
+	if err != nil {
+		return nil, fmt.Errorf("encode note: %w", err)
+	}
+	if size == 0 {
+		size = len(b) + NoteReserve
+	}
+	for len(b) > size {
+		n.Truncated = true
+		switch {
+		case len(n.Unreadable) > 0:
+			n.Unreadable = n.Unreadable[:len(n.Unreadable)/2]
+		case len(n.LeftOut) > 0:
+			n.LeftOut = n.LeftOut[:len(n.LeftOut)/2]
+		case len(n.Warnings) > 0:
+			n.Warnings = n.Warnings[:len(n.Warnings)/2]
+		default:
+			return nil, fmt.Errorf("encode note: %d bytes do not fit into %d", len(b), size)
+		}
+		if b, err = json.Marshal(n); err != nil {
+			return nil, fmt.Errorf("encode note: %w", err)
+		}
+	}
+	return append(b, bytes.Repeat([]byte{' '}, size-len(b))...), nil
+}
+
+func newNote(p *Process) *note {
+	s := p.System
+	n := &note{
+		Info: p.Info,
+		System: noteSystem{s.OS, s.Machine.String(), s.Host, s.Release, s.Version, s.Distro, s.CPUs, s.CPUName,
+			s.CPUVendor, s.CPUFamily, s.CPUModel, s.CPUStepping, s.CPUSignature, s.CPUFeatures, s.PageSize, s.BootTime, s.Memory},
+		Process: noteProcess{p.PID, p.PPID, p.Name, p.Exe, p.ExeDeleted, p.Args, p.UID, p.GID, letter(p.State), p.StartTime},
+		Files:   p.Files,
+		Texts:   map[string]string{},
+	}
+	n.fillVersion()
+	for i := range p.Threads {
+		t := &p.Threads[i]
+		n.Threads = append(n.Threads, noteThread{t.TID, t.Name, letter(t.State), t.UserTime.Microseconds(),
+			t.SystemTime.Microseconds(), t.KernelStack, t.WaitChannel, t.Syscall})
+	}
+	for _, m := range p.Modules {
+		n.Modules = append(n.Modules, noteModule{m.Range, m.Path, m.Deleted, fmt.Sprintf("%x", m.BuildID), m.ID})
+	}
+	for _, name := range noteTexts {
+		if t, ok := p.Texts[name]; ok {
+			n.Texts[name] = string(t)
+		}
+	}
+	return n
+}
+
+// fillVersion fills the version where the caller left it out.
+func (n *note) fillVersion() {
+	if n.Info.Version == 0 {
+		n.Info.Version = InfoVersion
+	}
+}
+
+func letter(b byte) string {
+	if b == 0 {
+		return ""
+	}
+	return string(rune(b))
+}
+
+// DecodeNote fills p from a note that EncodeNote wrote. What p already knows
+// from the dump's standard parts (registers, regions) stays.
+func DecodeNote(p *Process, data []byte) error {
+	var n note
+	if err := json.Unmarshal(bytes.TrimRight(data, " \x00"), &n); err != nil {
+		return fmt.Errorf("decode note: %w", err)
+	}
+	p.Info = n.Info
+	s, m := n.System, p.System.Machine
+	p.System = System{Machine: m, OS: s.OS, Host: s.Host, Release: s.Release, Version: s.Version, Distro: s.Distro,
+		CPUs: s.CPUs, CPUName: s.CPUName, CPUVendor: s.CPUVendor, CPUFamily: s.Family, CPUModel: s.Model,
+		CPUStepping: s.Stepping, CPUSignature: s.Signature, CPUFeatures: s.Features, PageSize: s.PageSize,
+		BootTime: s.BootTime, Memory: s.Memory}
+	q := n.Process
+	p.PID, p.PPID, p.Name, p.Exe, p.ExeDeleted, p.Args = q.PID, q.PPID, q.Name, q.Exe, q.ExeDeleted, q.Args
+	p.UID, p.GID, p.StartTime = q.UID, q.GID, q.StartTime
+	if q.State != "" {
+		p.State = q.State[0]
+	}
+	p.Files = n.Files
+	byTID := map[int]*noteThread{}
+	for i := range n.Threads {
+		byTID[n.Threads[i].TID] = &n.Threads[i]
+	}
+	for i := range p.Threads {
+		t := &p.Threads[i]
+		o := byTID[t.TID]
+		if o == nil {
+			continue
+		}
+		t.Name, t.KernelStack, t.WaitChannel, t.Syscall = o.Name, o.KernelStack, o.WaitChannel, o.Syscall
+		t.UserTime = time.Duration(o.UserMicros) * time.Microsecond
+		t.SystemTime = time.Duration(o.SysMicros) * time.Microsecond
+		if o.State != "" {
+			t.State = o.State[0]
+		}
+	}
+	byBase := map[uint64]*noteModule{}
+	for i := range n.Modules {
+		byBase[n.Modules[i].Range.Addr] = &n.Modules[i]
+	}
+	for i := range p.Modules {
+		if o := byBase[p.Modules[i].Addr]; o != nil {
+			p.Modules[i].Range, p.Modules[i].Deleted, p.Modules[i].ID = o.Range, o.Deleted, o.FileID
+			p.Modules[i].Path = o.Path
+		}
+	}
+	if p.Texts == nil {
+		p.Texts = map[string][]byte{}
+	}
+	for k, v := range n.Texts {
+		p.Texts[k] = []byte(v)
+	}
+	return nil
+}
