@@ -14,8 +14,9 @@ type Memory interface {
 	ReadMemory(p []byte, addr uint64) (n int, err error)
 
 	// Extents lists, in ascending order and clipped to r, the pages of r that
-	// hold something. In a private anonymous region what is not listed is
-	// zero; elsewhere what is not listed is not known to this source.
+	// hold something and can be read without disturbing the target. In a
+	// private anonymous region what is not listed is zero; elsewhere what is
+	// not listed is not to be had from this source.
 	Extents(r Range) ([]Extent, error)
 }
 
@@ -29,6 +30,16 @@ const (
 	ExtentSwapped ExtentKind = 1 << 4 // in swap
 	ExtentZero    ExtentKind = 1 << 5 // the kernel's shared zero page: content is zero
 )
+
+// ExtentReader is a Memory that copies many extents at once, faster than by
+// ReadMemory.
+type ExtentReader interface {
+	Memory
+	// ReadExtents copies extents that Extents returned, back to back, into p,
+	// which is as long as they are together. Pages that cannot be read become
+	// zero and are listed in bad. An error means that the target is gone.
+	ReadExtents(p []byte, xs []Extent) (bad []Range, err error)
+}
 
 // Extent is a run of pages of one kind.
 type Extent struct {

@@ -2,8 +2,11 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -20,6 +23,9 @@ type note struct {
 	Threads []noteThread `json:"threads,omitempty"`
 	Modules []noteModule `json:"modules,omitempty"`
 	Files   []File       `json:"files,omitempty"`
+	// Exception is here because dump formats must name one even where nothing
+	// happened to the process.
+	Exception *noteException `json:"exception,omitempty"`
 	// Texts: limits, cgroup, … as in Process.Texts, without those that are
 	// large and can be had from the rest of the dump.
 	Texts map[string]string `json:"texts,omitempty"`
@@ -67,13 +73,42 @@ type noteThread struct {
 	KernelStack string `json:"kernelStack,omitempty"`
 	WaitChannel string `json:"waitChannel,omitempty"`
 	Syscall     string `json:"syscall,omitempty"`
+
+	StartTime time.Time `json:"startTime,omitzero"`
+	Nice      int       `json:"nice,omitempty"`
+	Signal    int       `json:"signal,omitempty"`
+	Pending   noteHex   `json:"pending,omitempty"`
+	Blocked   noteHex   `json:"blocked,omitempty"`
+	Stack     *Range    `json:"stack,omitempty"`
+}
+
+type noteException struct {
+	TID    int       `json:"tid"`
+	Signal int       `json:"signal,omitempty"`
+	Code   noteHex   `json:"code"`
+	Addr   noteHex   `json:"addr"`
+	Params []noteHex `json:"params,omitempty"`
+}
+
+// noteHex is a number in hexadecimal: JSON numbers lose bits above 2^53.
+type noteHex uint64
+
+func (h noteHex) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%#x", uint64(h)), nil }
+
+func (h *noteHex) UnmarshalText(b []byte) error {
+	v, err := strconv.ParseUint(string(b), 0, 64)
+	*h = noteHex(v)
+	return err
 }
 
 type noteModule struct {
-	Range   Range  `json:"range"`
-	Path    string `json:"path"`
-	Deleted bool   `json:"deleted,omitempty"`
-	BuildID string `json:"buildID,omitempty"`
+	Range   Range   `json:"range"`
+	Path    string  `json:"path"`
+	Deleted bool    `json:"deleted,omitempty"`
+	BuildID string  `json:"buildID,omitempty"`
+	SOName  string  `json:"soname,omitempty"`
+	Bias    noteHex `json:"bias,omitempty"`
+	Dynamic noteHex `json:"dynamic,omitempty"`
 	FileID
 }
 
@@ -124,11 +159,20 @@ func newNote(p *Process) *note {
 	n.fillVersion()
 	for i := range p.Threads {
 		t := &p.Threads[i]
-		n.Threads = append(n.Threads, noteThread{t.TID, t.Name, letter(t.State), t.UserTime.Microseconds(),
-			t.SystemTime.Microseconds(), t.KernelStack, t.WaitChannel, t.Syscall})
+		o := noteThread{t.TID, t.Name, letter(t.State), t.UserTime.Microseconds(),
+			t.SystemTime.Microseconds(), t.KernelStack, t.WaitChannel, t.Syscall,
+			t.StartTime, t.Nice, t.Signal, noteHex(t.Pending), noteHex(t.Blocked), nil}
+		if t.Stack != (Range{}) {
+			o.Stack = &t.Stack
+		}
+		n.Threads = append(n.Threads, o)
 	}
 	for _, m := range p.Modules {
-		n.Modules = append(n.Modules, noteModule{m.Range, m.Path, m.Deleted, fmt.Sprintf("%x", m.BuildID), m.ID})
+		n.Modules = append(n.Modules, noteModule{m.Range, m.Path, m.Deleted, hex.EncodeToString(m.BuildID),
+			m.SOName, noteHex(m.Bias), noteHex(m.Dynamic), m.ID})
+	}
+	if e := p.Exception; e != nil {
+		n.Exception = &noteException{e.TID, e.Signal, noteHex(e.Code), noteHex(e.Addr), hexes[noteHex](e.Params)}
 	}
 	for _, name := range noteTexts {
 		if t, ok := p.Texts[name]; ok {
@@ -153,7 +197,8 @@ func letter(b byte) string {
 }
 
 // DecodeNote fills p from a note that EncodeNote wrote. What p already knows
-// from the dump's standard parts (registers, regions) stays.
+// from the dump's standard parts (registers, regions) stays; its exception and
+// list of modules are the note's.
 func DecodeNote(p *Process, data []byte) error {
 	var n note
 	if err := json.Unmarshal(bytes.TrimRight(data, " \x00"), &n); err != nil {
@@ -172,6 +217,23 @@ func DecodeNote(p *Process, data []byte) error {
 		p.State = q.State[0]
 	}
 	p.Files = n.Files
+	p.Exception = nil
+	if e := n.Exception; e != nil {
+		p.Exception = &Exception{e.TID, e.Signal, uint32(e.Code), uint64(e.Addr), hexes[uint64](e.Params)}
+	}
+	n.decodeThreads(p)
+	n.decodeModules(p)
+	if p.Texts == nil {
+		p.Texts = map[string][]byte{}
+	}
+	for k, v := range n.Texts {
+		p.Texts[k] = []byte(v)
+	}
+	return nil
+}
+
+// decodeThreads fills the threads that p has.
+func (n *note) decodeThreads(p *Process) {
 	byTID := map[int]*noteThread{}
 	for i := range n.Threads {
 		byTID[n.Threads[i].TID] = &n.Threads[i]
@@ -185,25 +247,46 @@ func DecodeNote(p *Process, data []byte) error {
 		t.Name, t.KernelStack, t.WaitChannel, t.Syscall = o.Name, o.KernelStack, o.WaitChannel, o.Syscall
 		t.UserTime = time.Duration(o.UserMicros) * time.Microsecond
 		t.SystemTime = time.Duration(o.SysMicros) * time.Microsecond
+		t.StartTime, t.Nice = o.StartTime, o.Nice
+		t.Signal, t.Pending, t.Blocked = o.Signal, uint64(o.Pending), uint64(o.Blocked)
+		if o.Stack != nil {
+			t.Stack = *o.Stack
+		}
 		if o.State != "" {
 			t.State = o.State[0]
 		}
 	}
-	byBase := map[uint64]*noteModule{}
-	for i := range n.Modules {
-		byBase[n.Modules[i].Range.Addr] = &n.Modules[i]
+}
+
+// decodeModules replaces p's modules by the note's, which know more; what only
+// p knows of one is kept.
+func (n *note) decodeModules(p *Process) {
+	if len(n.Modules) == 0 {
+		return
 	}
-	for i := range p.Modules {
-		if o := byBase[p.Modules[i].Addr]; o != nil {
-			p.Modules[i].Range, p.Modules[i].Deleted, p.Modules[i].ID = o.Range, o.Deleted, o.FileID
-			p.Modules[i].Path = o.Path
+	byBase := map[uint64]Module{}
+	for _, m := range p.Modules {
+		byBase[m.Addr] = m
+	}
+	p.Modules = nil
+	for _, o := range n.Modules {
+		m := byBase[o.Range.Addr]
+		m.Range, m.Path, m.Deleted, m.ID = o.Range, o.Path, o.Deleted, o.FileID
+		if id, err := hex.DecodeString(o.BuildID); err == nil && len(id) > 0 {
+			m.BuildID = id
 		}
+		m.SOName = cmp.Or(o.SOName, m.SOName)
+		m.Bias = cmp.Or(uint64(o.Bias), m.Bias)
+		m.Dynamic = cmp.Or(uint64(o.Dynamic), m.Dynamic)
+		p.Modules = append(p.Modules, m)
 	}
-	if p.Texts == nil {
-		p.Texts = map[string][]byte{}
+}
+
+// hexes converts numbers between their form in the model and in the note.
+func hexes[To, From ~uint64](in []From) []To {
+	var out []To
+	for _, v := range in {
+		out = append(out, To(v))
 	}
-	for k, v := range n.Texts {
-		p.Texts[k] = []byte(v)
-	}
-	return nil
+	return out
 }

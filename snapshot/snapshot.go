@@ -9,6 +9,7 @@
 package snapshot
 
 import (
+	"sort"
 	"time"
 
 	"procdump/arch"
@@ -185,10 +186,27 @@ type Region struct {
 	Inode   uint64
 	Path    string // file, or "[heap]", "[stack]", "[vdso]", "[anon:NAME]", …; "" if none
 	Deleted bool   // the file's name is gone
+
+	// Bytes in RAM, of those private to the process, and in swap, as of
+	// shortly before the snapshot; 0 if unknown.
+	Resident, Private, Swapped uint64
 }
 
-// Anonymous tells whether no file stands behind the region.
-func (r *Region) Anonymous() bool { return r.Inode == 0 && r.Dev == 0 }
+// Anonymous tells whether the region is private memory with no file behind it:
+// pages of it that do not exist are zero. A dump may name a region's file
+// without saying which one it was.
+func (r *Region) Anonymous() bool {
+	return r.Inode == 0 && r.Dev == 0 && r.Perm&Shared == 0 && (r.Path == "" || r.Path[0] == '[')
+}
+
+// FindRegion returns the index of the region that holds addr, or -1.
+func (p *Process) FindRegion(addr uint64) int {
+	i := sort.Search(len(p.Regions), func(i int) bool { return p.Regions[i].End() > addr })
+	if i < len(p.Regions) && p.Regions[i].Contains(addr) {
+		return i
+	}
+	return -1
+}
 
 // File is an open file descriptor.
 type File struct {

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+)
+
+// entry is a tool and where it writes.
+type entry struct {
+	tool  tool
+	place string
+}
+
+// shape says how large a victim is.
+type shape struct {
+	mib, percent, threads int
+}
+
+// benchCase is one victim and those who dump it.
+type benchCase struct {
+	name    string
+	shape   shape
+	entries []entry
+	long    bool // left out with -short
+	rounds  int  // times the number asked for
+}
+
+func cases() []benchCase {
+	full := []entry{
+		{toolLimit, placeTmpfs}, {toolProcdump, placeTmpfs}, {toolGcore, placeTmpfs}, {toolKernel, placeTmpfs},
+		{toolLimit, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}, {toolKernel, placeDisk},
+	}
+	mini := []entry{{toolIdle, placeTmpfs}, {toolMini, placeTmpfs}, {toolGcore, placeTmpfs}}
+	return []benchCase{
+		{name: "1GiB", shape: shape{1024, 100, 2}, entries: full, rounds: 1},
+		{name: "4GiB", shape: shape{4096, 100, 2}, entries: full, rounds: 1, long: true},
+		{name: "sparse", shape: shape{4096, 10, 2}, rounds: 1,
+			entries: []entry{{toolLimit, placeTmpfs}, {toolProcdump, placeTmpfs}, {toolGcore, placeTmpfs}, {toolKernel, placeTmpfs}}},
+		{name: "packed", shape: shape{1024, 100, 2}, rounds: 1,
+			entries: []entry{{toolLimit, placeTmpfs}, {toolPacked, placeTmpfs}, {toolGcoreZstd, placeTmpfs}}},
+		{name: "threads10", shape: shape{1, 100, 10}, entries: mini, rounds: 3},
+		{name: "threads1000", shape: shape{1, 100, 1000}, entries: mini, rounds: 3},
+	}
+}
+
+// play runs the rounds of a case. A contestant that fails is not asked again.
+func (b *bench) play(c benchCase, rounds int) (*result, error) {
+	v, err := startVictim(b.victim, c.shape)
+	if err != nil {
+		return nil, err
+	}
+	defer v.stop()
+	res := &result{name: c.name}
+	for _, e := range c.entries {
+		res.rows = append(res.rows, &row{tool: e.tool.name, place: e.place})
+	}
+	for round := range rounds * c.rounds {
+		for _, i := range rand.Perm(len(c.entries)) {
+			r, e := res.rows[i], c.entries[i]
+			if r.err() != nil {
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "\r\x1b[K%s: round %d of %d: %s to %s", c.name, round+1, rounds*c.rounds, r.tool, r.place)
+			if err := e.tool.missing(); err != nil {
+				r.samples = append(r.samples, sample{err: err})
+				continue
+			}
+			r.samples = append(r.samples, b.run(v, e.tool, e.place))
+		}
+	}
+	fmt.Fprint(os.Stderr, "\r\x1b[K")
+	return res, nil
+}

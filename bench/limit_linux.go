@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+
+	"procdump/internal/sys/procmem"
+)
+
+// piece is how much the limit copies at a time. 1 MiB is the fastest on the
+// machines seen: smaller ones cost calls, larger ones leave the CPU's cache.
+const piece = 1 << 20
+
+// copyMemory is the machine's limit: it copies the present pages of
+// [addr, addr+size) of a process to the same offsets of a file.
+func copyMemory(args []string) error {
+	if len(args) != 4 {
+		return fmt.Errorf("limit takes PID ADDR SIZE FILE")
+	}
+	pid, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	addr, err := strconv.ParseUint(args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	size, err := strconv.ParseUint(args[2], 10, 64)
+	if err != nil {
+		return err
+	}
+	pagemap, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
+	if err != nil {
+		return err
+	}
+	defer pagemap.Close()
+	out, err := os.OpenFile(args[3], os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	c := copier{pid: pid, base: addr, out: out, buf: make([]byte, piece)}
+	runtime.LockOSThread()
+	if err := c.scan(pagemap, addr+size); err != nil {
+		return err
+	}
+	if err := out.Truncate(int64(size)); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// copier gathers runs of pages up to a piece, reads them with one call, and
+// writes each at its place.
+type copier struct {
+	pid  int
+	base uint64
+	out  *os.File
+	buf  []byte
+	vecs []procmem.Vec
+	size uint64 // of vecs
+}
+
+func (c *copier) scan(pagemap *os.File, end uint64) error {
+	regions := make([]procmem.Region, 4096)
+	for at := c.base; at < end; {
+		n, next, err := procmem.Scan(pagemap, at, end, regions)
+		if err != nil {
+			return fmt.Errorf("scan pagemap: %w", err)
+		}
+		for _, r := range regions[:n] {
+			if err := c.add(r.Start, r.End); err != nil {
+				return err
+			}
+		}
+		if next <= at {
+			break
+		}
+		at = next
+	}
+	return c.flush()
+}
+
+func (c *copier) add(start, end uint64) error {
+	for start < end {
+		n := min(end-start, piece-c.size)
+		c.vecs = append(c.vecs, procmem.Vec{Addr: start, Size: n})
+		c.size += n
+		start += n
+		if c.size == piece || len(c.vecs) == procmem.MaxVector {
+			if err := c.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *copier) flush() error {
+	n, err := procmem.ReadV(c.pid, c.buf[:c.size], c.vecs)
+	if err != nil {
+		return fmt.Errorf("read memory: %w", err)
+	}
+	if uint64(n) != c.size {
+		return fmt.Errorf("read memory: %d of %d bytes: %w", n, c.size, io.ErrUnexpectedEOF)
+	}
+	p := c.buf[:n]
+	for _, v := range c.vecs {
+		if _, err := c.out.WriteAt(p[:v.Size], int64(v.Addr-c.base)); err != nil {
+			return err
+		}
+		p = p[v.Size:]
+	}
+	c.vecs, c.size = c.vecs[:0], 0
+	return nil
+}

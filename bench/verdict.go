@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+)
+
+// What must hold.
+const (
+	leastOfLimit   = 0.8 // of the limit's speed
+	leastOfGcore   = 1.0 // of gcore's, full dump
+	leastSparse    = 5.0 // of gcore's, sparse victim
+	mostRSS        = 64  // MiB
+	mostPauseFew   = 5   // ms, 10 threads
+	mostPauseMany  = 150 // ms, 1,000 threads
+	verdictColumns = "%-4s  %-66s %s\n"
+)
+
+// verdict is one thing that must hold.
+type verdict struct {
+	what   string
+	figure string
+	state  string
+}
+
+const (
+	pass   = "PASS"
+	fail   = "FAIL"
+	notRun = "-"
+)
+
+// judge makes the verdicts on the results; a case that did not run has none.
+func judge(results []*result) []verdict {
+	byName := map[string]*result{}
+	for _, r := range results {
+		byName[r.name] = r
+	}
+	var all []verdict
+	for _, size := range []string{"1GiB", "4GiB"} {
+		for _, place := range []string{placeTmpfs, placeDisk} {
+			r := byName[size]
+			p := r.row(nameProcdump, place)
+			limit, gcore := r.row(nameLimit, place), r.row(nameGcore, place)
+			all = append(all,
+				atLeast(fmt.Sprintf("full dump of %s to %s: speed ≥ %.1f of the limit's", size, place, leastOfLimit),
+					r, ratio(p, limit, durableOf), leastOfLimit, ""),
+				atLeast(fmt.Sprintf("full dump of %s to %s: faster than gcore", size, place),
+					r, ratio(p, gcore, wallOf), leastOfGcore, fmt.Sprintf("; both synced: %s", figure("%.2f", ratio(p, gcore, durableOf)))))
+		}
+	}
+	s := byName["sparse"]
+	all = append(all, atLeast(fmt.Sprintf("sparse victim: speed ≥ %.0f × gcore's", leastSparse), s,
+		ratio(s.row(nameProcdump, placeTmpfs), s.row(nameGcore, placeTmpfs), wallOf), leastSparse, ""))
+	all = append(all, memory(results))
+	return append(all,
+		pause("mini dump of 10 threads", byName["threads10"], mostPauseFew),
+		pause("mini dump of 1,000 threads", byName["threads1000"], mostPauseMany))
+}
+
+func atLeast(what string, r *result, x, least float64, more string) verdict {
+	if r == nil {
+		return verdict{what, "not run", notRun}
+	}
+	state := fail // also of NaN, when one of the two failed
+	if x >= least {
+		state = pass
+	}
+	return verdict{what, figure("%.2f", x) + more, state}
+}
+
+// memory judges the largest peak of all runs of procdump.
+func memory(results []*result) verdict {
+	v := verdict{fmt.Sprintf("peak RSS of every run ≤ %d MiB", mostRSS), "not run", notRun}
+	most, where := -1.0, ""
+	for _, res := range results {
+		for _, r := range res.rows {
+			if r.tool != nameProcdump && r.tool != namePacked && r.tool != nameMini {
+				continue
+			}
+			if r.err() != nil {
+				return verdict{v.what, "a run failed", fail}
+			}
+			for _, s := range r.samples {
+				if x := rssOf(s); x > most {
+					most, where = x, fmt.Sprintf("%s of %s", r.tool, res.name)
+				}
+			}
+		}
+	}
+	if most >= 0 {
+		v.figure, v.state = fmt.Sprintf("%.0f MiB (%s)", most, where), pass
+		if most > mostRSS {
+			v.state = fail
+		}
+	}
+	return v
+}
+
+// pause judges the pause that procdump states, and that the victim did not see
+// a longer one: what its beating thread missed, less what it misses anyway.
+func pause(what string, r *result, most float64) verdict {
+	what = fmt.Sprintf("%s: pause ≤ %.0f ms", what, most)
+	if r == nil {
+		return verdict{what, "not run", notRun}
+	}
+	p := r.row(nameMini, placeTmpfs)
+	own, seen := p.median(ownOf), p.median(seenOf)
+	noise := r.row(nameIdle, placeTmpfs).median(seenOf)
+	v := verdict{what, fmt.Sprintf("%s ms; seen %s ms, noise %s ms", figure("%.2f", own), figure("%.2f", seen), figure("%.2f", noise)), fail}
+	if own <= most && seen-noise <= most && !math.IsNaN(noise) {
+		v.state = pass
+	}
+	return v
+}
+
+// writeVerdicts prints them and tells whether none failed.
+func writeVerdicts(w io.Writer, all []verdict) bool {
+	fmt.Fprintln(w, "\nmust hold")
+	good := true
+	for _, v := range all {
+		fmt.Fprintf(w, verdictColumns, v.state, v.what, v.figure)
+		good = good && v.state != fail
+	}
+	return good
+}

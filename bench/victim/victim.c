@@ -1,0 +1,133 @@
+// victim MIB PERCENT THREADS: what the benchmark dumps. It has a reservation of
+// MIB of which PERCENT is touched in runs of 16 pages, and THREADS threads
+// including the one that beats: it sleeps 100 us at a time and remembers the
+// longest it was away. A line on standard input is answered by a line:
+//
+//	gap    the longest absence in microseconds since the last answer
+//	crash  forks a copy that aborts; answers with the time until it is gone
+#define _GNU_SOURCE 1
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE ((size_t)4096)
+#define RUN ((size_t)16)
+
+static atomic_long gap;
+
+static long micros(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000L + t.tv_nsec / 1000;
+}
+
+static void *beat(void *unused) {
+	(void)unused;
+	for (long last = micros();;) {
+		struct timespec t = {0, 100000};
+		nanosleep(&t, NULL);
+		long now = micros();
+		if (now - last > gap) gap = now - last;
+		last = now;
+	}
+	return NULL;
+}
+
+static void *wait_forever(void *unused) {
+	(void)unused;
+	for (;;) pause();
+	return NULL;
+}
+
+static uint64_t state = 7;
+
+static uint64_t random64(void) {
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return state * 0x2545F4914F6CDD1DULL;
+}
+
+// fill gives a page what memory usually holds; a dump compresses to about half.
+static void fill(uint64_t *page, size_t number) {
+	static const char text[] = "GET /index.html HTTP/1.1 200 OK user=alice id=";
+	size_t words = PAGE / sizeof *page, kind = number % 16;
+	if (kind < 6)
+		for (size_t i = 0; i < words; i++) page[i] = random64();
+	else if (kind < 11)
+		for (size_t i = 0; i < words; i++) page[i] = 0x7f3a00000000 + (random64() & 0xfffff8);
+	else if (kind < 14)
+		for (size_t i = 0; i + 64 <= PAGE; i += 64) snprintf((char *)page + i, 64, "%s%zu", text, number + i);
+	else
+		page[0] = 0; // touched, and zero
+}
+
+static void crash(void) {
+	pid_t child = fork();
+	if (child == 0)
+		for (;;) pause();
+	int status;
+	struct rusage use;
+	long start = micros();
+	if (child < 0 || kill(child, SIGABRT) || wait4(child, &status, 0, &use) != child) {
+		printf("crash us=-1 cpu=-1 core=0\n");
+		return;
+	}
+	long cpu = (use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000L + use.ru_utime.tv_usec + use.ru_stime.tv_usec;
+	printf("crash us=%ld cpu=%ld core=%d\n", micros() - start, cpu, WCOREDUMP(status) ? 1 : 0);
+}
+
+static void start(void *(*f)(void *)) {
+	pthread_attr_t attr;
+	pthread_t t;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 << 10);
+	if (pthread_create(&t, &attr, f, NULL)) {
+		perror("pthread_create");
+		exit(3);
+	}
+}
+
+int main(int argc, char **argv) {
+	if (argc != 4) return 2;
+	size_t pages = (strtoul(argv[1], NULL, 0) << 20) / PAGE, touched = 0;
+	double share = atof(argv[2]) / 100, due = 0;
+	int threads = atoi(argv[3]);
+	char *base = mmap(NULL, pages * PAGE + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED) {
+		perror("mmap");
+		return 3;
+	}
+	madvise(base, pages * PAGE, MADV_NOHUGEPAGE);
+	for (size_t run = 0; run < pages; run += RUN) {
+		if ((due += share) < 0.9999) continue;
+		due -= 1;
+		for (size_t i = run; i < run + RUN && i < pages; i++, touched++) fill((uint64_t *)(base + i * PAGE), i);
+	}
+	struct rlimit core;
+	getrlimit(RLIMIT_CORE, &core);
+	core.rlim_cur = core.rlim_max;
+	setrlimit(RLIMIT_CORE, &core);
+	start(beat);
+	for (int i = 2; i < threads; i++) start(wait_forever);
+	usleep(50000); // until the last thread waits
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("ready addr=%lu size=%zu touched=%zu\n", (unsigned long)base, pages * PAGE, touched * PAGE);
+	char line[64];
+	while (fgets(line, sizeof line, stdin)) {
+		if (!strcmp(line, "crash\n"))
+			crash();
+		else
+			printf("gap us=%ld\n", (long)atomic_exchange(&gap, 0));
+	}
+	return 0;
+}

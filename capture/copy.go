@@ -1,0 +1,294 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"procdump/internal/sys/fsys"
+	"procdump/snapshot"
+	"procdump/zseek"
+)
+
+// Sizes of the copy. One read takes up to readSize bytes in up to readPieces
+// pieces (process_vm_readv is fastest at 1 MiB, and takes 1024 pieces); one
+// unit of work covers up to workSize bytes of the dump.
+const (
+	readSize   = 1 << 20
+	readPieces = 1024
+	workSize   = 16 << 20
+	page       = 4096
+)
+
+func isExist(err error) bool       { return errors.Is(err, fs.ErrExist) }
+func folderOf(path string) string  { return filepath.Dir(path) }
+func min64(a uint64, b int) uint64 { return min(a, uint64(b)) }
+
+// sink takes a dump's bytes.
+type sink interface {
+	copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) (bad []snapshot.Range, err error)
+	finish(head []byte) error
+	abort()
+}
+
+// work is a run of placements, ascending in file and address, that one reader
+// copies.
+type work []snapshot.Placement
+
+// split cuts placements into units of work.
+func split(places []snapshot.Placement) []work {
+	var out []work
+	var cur work
+	var size uint64
+	for _, pl := range places {
+		for pl.Size > 0 {
+			if n := len(cur); n > 0 && (size >= workSize || pl.Addr < cur[n-1].End()) {
+				out, cur, size = append(out, cur), nil, 0
+			}
+			part := pl
+			part.Size = min(pl.Size, workSize-size)
+			cur, size = append(cur, part), size+part.Size
+			pl.Addr, pl.Off, pl.Size = pl.Addr+part.Size, pl.Off+int64(part.Size), pl.Size-part.Size
+		}
+	}
+	if len(cur) > 0 {
+		out = append(out, cur)
+	}
+	return out
+}
+
+// reader reads units of work into one buffer that it reuses.
+type reader struct {
+	m   snapshot.Memory
+	buf []byte
+	bad []snapshot.Range
+}
+
+func newReader(m snapshot.Memory) *reader { return &reader{m: m, buf: make([]byte, readSize)} }
+
+// read calls put for each batch: bytes that were read, and where they go.
+func (r *reader) read(ctx context.Context, w work, put func([]byte, []snapshot.Placement) error) error {
+	ranges := make([]snapshot.Range, len(w))
+	for i := range w {
+		ranges[i] = w[i].Range
+	}
+	xs, err := snapshot.ExtentsOf(r.m, ranges)
+	if err != nil {
+		return err
+	}
+	var batch []snapshot.Extent
+	var places []snapshot.Placement
+	var size uint64
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		err := r.fill(r.buf[:size], batch)
+		if err == nil {
+			err = put(r.buf[:size], places)
+		}
+		batch, places, size = batch[:0], places[:0], 0
+		return err
+	}
+	k := 0
+	for _, x := range xs {
+		for w[k].End() <= x.Addr {
+			k++
+		}
+		for x.Size > 0 {
+			part := x
+			part.Size = min64(x.Size, readSize-int(size))
+			batch = append(batch, part)
+			places = append(places, snapshot.Placement{Range: part.Range, Off: w[k].Off + int64(part.Addr-w[k].Addr)})
+			size += part.Size
+			x.Addr, x.Size = x.Addr+part.Size, x.Size-part.Size
+			if size == readSize || len(batch) == readPieces {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return flush()
+}
+
+func (r *reader) fill(p []byte, xs []snapshot.Extent) error {
+	if er, ok := r.m.(snapshot.ExtentReader); ok {
+		bad, err := er.ReadExtents(p, xs)
+		r.bad = append(r.bad, bad...)
+		return err
+	}
+	for _, x := range xs {
+		bad, err := snapshot.ReadExtent(r.m, p[:x.Size], x)
+		r.bad = append(r.bad, bad...)
+		if err != nil {
+			return err
+		}
+		p = p[x.Size:]
+	}
+	return nil
+}
+
+// plain is an uncompressed, sparse file.
+type plain struct {
+	f    *os.File
+	size int64
+}
+
+// copy reads and writes with two goroutines where there are two processors:
+// one reads while the other writes.
+func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) ([]snapshot.Range, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	units := split(places)
+	var mu sync.Mutex
+	var bad []snapshot.Range
+	var wg sync.WaitGroup
+	next := func() work {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(units) == 0 {
+			return nil
+		}
+		w := units[0]
+		units = units[1:]
+		return w
+	}
+	for range min(2, runtime.NumCPU(), max(1, len(units))) {
+		wg.Go(func() {
+			r := newReader(m)
+			for w := next(); w != nil; w = next() {
+				err := r.read(ctx, w, func(b []byte, at []snapshot.Placement) error { return o.put(b, at, meter) })
+				if err != nil {
+					cancel(err)
+					break
+				}
+				last := w[len(w)-1]
+				fsys.StartWriteback(o.f, w[0].Off, last.Off+int64(last.Size)-w[0].Off)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			bad = append(bad, r.bad...)
+		})
+	}
+	wg.Wait()
+	return bad, context.Cause(ctx)
+}
+
+// put writes a batch, leaving pages of zeros as holes.
+func (o *plain) put(b []byte, at []snapshot.Placement, meter *meter) error {
+	meter.add(uint64(len(b)))
+	for i := 0; i < len(at); {
+		// Pieces that follow each other in the file become one write.
+		n := at[i].Size
+		j := i + 1
+		for j < len(at) && at[j].Off == at[i].Off+int64(n) {
+			n += at[j].Size
+			j++
+		}
+		if err := o.writeSparse(b[:n], at[i].Off); err != nil {
+			return err
+		}
+		b = b[n:]
+		i = j
+	}
+	return nil
+}
+
+var zeros [page]byte
+
+func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
+
+func (o *plain) writeSparse(b []byte, off int64) error {
+	for len(b) > 0 {
+		n := min(page, len(b))
+		if isZero(b[:n]) {
+			b, off = b[n:], off+int64(n)
+			continue
+		}
+		for n < len(b) && !isZero(b[n:min(n+page, len(b))]) {
+			n = min(n+page, len(b))
+		}
+		if _, err := o.f.WriteAt(b[:n], off); err != nil {
+			return err
+		}
+		b, off = b[n:], off+int64(n)
+	}
+	return nil
+}
+
+func (o *plain) finish(head []byte) error {
+	if err := o.f.Truncate(o.size); err != nil {
+		return err
+	}
+	_, err := o.f.WriteAt(head, 0)
+	return err
+}
+
+func (o *plain) abort() {}
+
+// compressed is a seekable zstd file.
+type compressed struct {
+	w    *zseek.Writer
+	pos  int64
+	size int64
+}
+
+func newCompressed(f *os.File, l layout) (*compressed, error) {
+	w, err := zseek.NewWriter(f, l.HeadSize(), zseek.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return &compressed{w: w, pos: l.HeadSize(), size: l.Size()}, nil
+}
+
+// copy reads in the file's order; the zseek.Writer compresses in parallel.
+func (o *compressed) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) ([]snapshot.Range, error) {
+	r := newReader(m)
+	put := func(b []byte, at []snapshot.Placement) error {
+		meter.add(uint64(len(b)))
+		for _, pl := range at {
+			if err := o.skip(pl.Off); err != nil {
+				return err
+			}
+			if _, err := o.w.Write(b[:pl.Size]); err != nil {
+				return err
+			}
+			b, o.pos = b[pl.Size:], o.pos+int64(pl.Size)
+		}
+		return nil
+	}
+	for _, w := range split(places) {
+		if err := r.read(ctx, w, put); err != nil {
+			return r.bad, err
+		}
+	}
+	return r.bad, o.skip(o.size)
+}
+
+// skip fills up to off with zeros.
+func (o *compressed) skip(off int64) error {
+	if off <= o.pos {
+		return nil
+	}
+	err := o.w.WriteZeros(off - o.pos)
+	o.pos = off
+	return err
+}
+
+func (o *compressed) finish(head []byte) error {
+	if err := o.w.WriteHead(head); err != nil {
+		return err
+	}
+	return o.w.Close()
+}
+
+func (o *compressed) abort() { o.w.Abort() }

@@ -1,0 +1,287 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"procdump/dumpkind"
+	"procdump/elfcore"
+	"procdump/internal/sys/fsys"
+	"procdump/minidump"
+	"procdump/snapshot"
+)
+
+// ErrNoSpace means that the disk cannot hold a dump.
+var ErrNoSpace = errors.New("not enough free disk space")
+
+// Source is a process that stands still until Resume.
+type Source interface {
+	Snapshot() *snapshot.Process
+	// Resume lets it go on and returns how long it stood still; its memory
+	// cannot be read any more. Calling it again does nothing.
+	Resume() time.Duration
+}
+
+// Output is one dump to write.
+type Output struct {
+	Mask      Mask
+	Vars      Vars
+	Select    dumpkind.Options
+	Overwrite bool
+}
+
+// Job writes the dumps of one trigger from one stop of the process.
+type Job struct {
+	Outputs []Output // smallest first
+	// Sidecar, if not nil, makes the text of a file that is written beside
+	// each dump, and its name's suffix.
+	Sidecar func(*snapshot.Process) (suffix string, text []byte)
+	// Progress, if not nil, is called now and then, from any goroutine.
+	Progress func(done, total uint64)
+
+	files []*fsys.Temp
+}
+
+// Result is one dump written, or the reason why it was not.
+type Result struct {
+	Output   Output
+	Path     string
+	Size     int64 // length of the file
+	Disk     int64 // bytes it occupies
+	Full     int64 // length without compression
+	Pause    time.Duration
+	Process  *snapshot.Process // what was written; its Memory may be gone
+	Sidecar  string            // path of the file beside it, "" if none
+	Warnings []string
+	Err      error
+}
+
+// Prepare makes the files and checks that there is room for them, before the
+// process is stopped. p needs no memory. Discard must be called in the end.
+func (j *Job) Prepare(p *snapshot.Process) error {
+	need := map[string]uint64{}
+	for _, o := range j.Outputs {
+		n := dumpkind.Estimate(p, o.Select)
+		if o.Mask.Compress() {
+			n /= 2 // what a usual process compresses to; a full disk is found out later, too
+		}
+		need[o.Mask.Folder()] += n
+	}
+	for folder, n := range need {
+		free, err := fsys.Free(folder)
+		if err != nil {
+			continue // unknown here
+		}
+		if n > uint64(free) {
+			return fmt.Errorf("write dump in %s: %w: it needs about %s and %s are free; free some, name another folder, or take a smaller kind (-mm, -mp) or -z",
+				folder, ErrNoSpace, Bytes(n), Bytes(uint64(free)))
+		}
+	}
+	for _, o := range j.Outputs {
+		f, err := fsys.CreateTemp(o.Mask.Folder())
+		if err != nil {
+			return fmt.Errorf("make dump file: %w", err)
+		}
+		j.files = append(j.files, f)
+	}
+	return nil
+}
+
+// Estimate is about how many bytes all outputs together will hold.
+func (j *Job) Estimate(p *snapshot.Process) (n uint64) {
+	for _, o := range j.Outputs {
+		n += dumpkind.Estimate(p, o.Select)
+	}
+	return n
+}
+
+// Discard closes the job's files and removes those that are not finished.
+func (j *Job) Discard() {
+	for _, f := range j.files {
+		f.Discard()
+	}
+	j.files = nil
+}
+
+// dump is an output in the making.
+type dump struct {
+	res    *Result
+	sel    *dumpkind.Selection
+	layout layout
+	file   *fsys.Temp
+	out    sink
+}
+
+// layout is what elfcore.Layout and minidump.Layout have in common.
+type layout interface {
+	Size() int64
+	HeadSize() int64
+	Placements() []snapshot.Placement
+	Head() ([]byte, error)
+}
+
+// Run writes the dumps and always resumes the source. What ctx's cause is ends
+// it early. The results are as Outputs; each tells its own error.
+func (j *Job) Run(ctx context.Context, src Source) []Result {
+	defer src.Resume()
+	results := make([]Result, len(j.Outputs))
+	var dumps []*dump
+	buffered := true
+	for i, o := range j.Outputs {
+		results[i].Output = o
+		d := &dump{res: &results[i], file: j.files[i]}
+		d.fail(d.plan(src.Snapshot()))
+		if results[i].Err == nil {
+			buffered = buffered && d.sel.Buffered
+			dumps = append(dumps, d)
+		}
+	}
+	if buffered {
+		src.Resume()
+	}
+	meter := newMeter(dumps, j.Progress)
+	for _, d := range dumps {
+		d.fail(d.copy(ctx, meter))
+	}
+	pause := src.Resume()
+	for _, d := range dumps {
+		d.res.Pause = pause
+		if d.res.Err == nil {
+			d.fail(d.finish(ctx, j))
+		}
+	}
+	return results
+}
+
+// fail records the first error, in words that say what to do.
+func (d *dump) fail(err error) {
+	if err == nil || d.res.Err != nil {
+		return
+	}
+	if fsys.IsNoSpace(err) {
+		err = fmt.Errorf("write dump in %s: %w: nothing is left of the unfinished file; free some space, name another folder, or take a smaller kind (-mm, -mp) or -z (%w)",
+			d.res.Output.Mask.Folder(), ErrNoSpace, err)
+	}
+	d.res.Err = err
+	if d.out != nil {
+		d.out.abort()
+	}
+}
+
+// plan selects the memory and lays out the file.
+func (d *dump) plan(p *snapshot.Process) error {
+	o := d.res.Output
+	sel, err := dumpkind.Select(p, o.Select)
+	if err != nil {
+		return err
+	}
+	d.sel = sel
+	d.res.Process = sel.Process
+	if o.Mask.Format() == FormatMinidump {
+		d.layout, err = minidump.NewLayout(sel.Process, sel.Ranges, minidump.Options{Full: !sel.Buffered})
+	} else {
+		d.layout, err = elfcore.NewLayout(sel.Process, sel.Ranges)
+	}
+	if err != nil {
+		return fmt.Errorf("lay out dump: %w", err)
+	}
+	if o.Mask.Compress() {
+		d.out, err = newCompressed(d.file.File, d.layout)
+	} else {
+		d.out = &plain{f: d.file.File, size: d.layout.Size()}
+	}
+	return err
+}
+
+// copy writes the memory.
+func (d *dump) copy(ctx context.Context, m *meter) error {
+	if d.res.Err != nil {
+		return nil
+	}
+	bad, err := d.out.copy(ctx, d.sel.Process.Memory, d.layout.Placements(), m)
+	info := &d.sel.Process.Info
+	info.Unreadable = snapshot.MergeRanges(append(info.Unreadable, bad...), 0)
+	return err
+}
+
+// finish writes the head, which tells the pause and what could not be read,
+// and gives the file its name.
+func (d *dump) finish(ctx context.Context, j *Job) error {
+	p := d.sel.Process
+	p.Info.PauseMicros = d.res.Pause.Microseconds()
+	head, err := d.layout.Head()
+	if err != nil {
+		return err
+	}
+	if err := d.out.finish(head); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := d.file.Sync(); err != nil {
+		return fmt.Errorf("write dump to disk: %w", err)
+	}
+	if d.res.Path, err = link(d.file, d.res.Output); err != nil {
+		return err
+	}
+	d.res.Full = d.layout.Size()
+	d.res.Disk = fsys.Allocated(d.file.File)
+	if st, err := d.file.Stat(); err == nil {
+		d.res.Size = st.Size()
+	}
+	if j.Sidecar != nil {
+		d.sidecar(j)
+	}
+	if err := fsys.SyncDir(d.res.Output.Mask.Folder()); err != nil {
+		d.res.Warnings = append(d.res.Warnings, fmt.Sprintf("make file name durable: %v", err))
+	}
+	return nil
+}
+
+// link gives a finished file the first of its names that is free.
+func link(f *fsys.Temp, o Output) (string, error) {
+	for path := range o.Mask.Alternatives(o.Vars) {
+		err := f.Link(path, o.Overwrite)
+		if err == nil {
+			return path, nil
+		}
+		if o.Overwrite || !isExist(err) {
+			return "", fmt.Errorf("name dump: %w", err)
+		}
+	}
+	return "", errors.New("name dump: no name is free")
+}
+
+// sidecar writes the file beside the dump. The dump is good without it, so a
+// failure is a warning.
+func (d *dump) sidecar(j *Job) {
+	suffix, text := j.Sidecar(d.sel.Process)
+	if len(text) == 0 {
+		return
+	}
+	path := Beside(d.res.Path, suffix)
+	err := writeFile(path, text, d.res.Output.Overwrite)
+	if err != nil {
+		d.res.Warnings = append(d.res.Warnings, fmt.Sprintf("write %s: %v", path, err))
+		return
+	}
+	d.res.Sidecar = path
+}
+
+func writeFile(path string, text []byte, overwrite bool) error {
+	f, err := fsys.CreateTemp(folderOf(path))
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return f.Link(path, overwrite)
+}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"procdump/internal/sys/fsys"
+	"procdump/target"
+)
+
+// errCancelled is the cause of a run that Ctrl-C, SIGTERM or -cancel ended.
+var errCancelled = errors.New("cancelled")
+
+// Memory that a run may use, whatever the target's size: half for the Go
+// heap's target, more only while something needs it.
+const (
+	heapLimit = 40 << 20 // bytes
+	gcPercent = 50
+)
+
+// Main runs procdump with the arguments after its name and returns its exit
+// code.
+func Main(args []string, out, errOut *os.File) int {
+	o, err := Parse(args)
+	if err != nil {
+		fmt.Fprintf(errOut, "procdump: %v\nprocdump -? explains all switches.\n", err)
+		return ExitUsage
+	}
+	switch o.Action {
+	case ActionHelp:
+		return printText(out, Help())
+	case ActionVersion:
+		return printText(out, "procdump "+Version+"\n")
+	case ActionMan:
+		return printText(out, Man())
+	}
+	debug.SetMemoryLimit(heapLimit)
+	debug.SetGCPercent(gcPercent)
+	ctx, stop := untilSignal()
+	defer stop()
+	console := NewConsole(ConsoleConfig{Out: out, Err: errOut, JSON: o.JSON, Width: func() int { return fsys.TerminalWidth(errOut) }})
+	defer console.Close()
+	console.Start(append([]string{"procdump"}, args...))
+	r := &run{o: o, args: args, console: console}
+	return r.run(ctx)
+}
+
+func printText(w io.Writer, text string) int {
+	if _, err := io.WriteString(w, text); err != nil {
+		return ExitFailed
+	}
+	return ExitOK
+}
+
+// untilSignal is done at the first Ctrl-C or SIGTERM. A broken pipe or a file
+// size limit is an error of the write that meets it, not the end: the target
+// has to be let go in order.
+func untilSignal() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signal.Ignore(ignoredSignals...)
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-c
+		cancel(errCancelled)
+	}()
+	return ctx, func() { signal.Stop(c) }
+}
+
+// exitCode is the code for an error that ends a target's dumps.
+func exitCode(err error) int {
+	var usage *UsageError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, errCancelled):
+		return ExitCancelled
+	case errors.As(err, &usage), errors.Is(err, target.ErrSelector):
+		return ExitUsage
+	case errors.Is(err, target.ErrDenied):
+		return ExitPermission
+	case errors.Is(err, target.ErrNotFound), errors.Is(err, target.ErrNotWatched):
+		return ExitNoTarget
+	case errors.Is(err, errEnded), errors.Is(err, target.ErrEnded):
+		return ExitNotReached
+	}
+	return ExitFailed
+}

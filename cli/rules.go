@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"runtime"
+	"strings"
+
+	"procdump/capture"
+)
+
+// excluding are switches that cannot be given together.
+var excluding = []struct {
+	name   string
+	others []string
+	remedy string
+}{
+	{"mpx", []string{"mp"}, "give one of them: -mpx is -mp without the largest private area"},
+	{"mk", []string{"r"}, "a clone has no kernel stacks of the threads"},
+	{"x", []string{"all", "w", "pgid"}, "-x launches its target itself"},
+	{"i", []string{"n", "s", "w", "x", "all", "c", "cl", "m", "ml", "p", "pl", "h", "e", "l", "t"},
+		"a crash is the only trigger of what -i installs"},
+}
+
+// needing are switches that mean something only beside one of others.
+var needing = []struct {
+	name   string
+	others []string
+}{
+	{"a", []string{"r"}},
+	{"g", []string{"e"}},
+	{"b", []string{"e"}},
+	{"ld", []string{"e"}},
+	{"ud", []string{"e"}},
+	{"ct", []string{"e"}},
+	{"et", []string{"e"}},
+	{"f", []string{"e", "l"}},
+	{"fx", []string{"e", "l", "restrack"}},
+	{"sr", []string{"restrack"}},
+}
+
+func checkPairs(p *parser) *UsageError {
+	for _, r := range excluding {
+		for _, other := range r.others {
+			if p.given[r.name] && p.given[other] {
+				return usagef("-"+r.name, r.remedy, "cannot be combined with -%s", other)
+			}
+		}
+	}
+	for _, r := range needing {
+		if p.given[r.name] && !p.anyGiven(r.others) {
+			return usagef("-"+r.name, "", "needs -%s", strings.Join(r.others, " or -"))
+		}
+	}
+	return nil
+}
+
+func (p *parser) anyGiven(names []string) bool {
+	for _, name := range names {
+		if p.given[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// checkCancel refuses everything beside -cancel that it would have to ignore.
+func checkCancel(p *parser) *UsageError {
+	if !p.given["cancel"] {
+		return nil
+	}
+	for _, s := range p.order {
+		switch s.name {
+		case "cancel", "json", "accepteula":
+		default:
+			return usagef("-cancel", "give it alone", "cannot be combined with %s", s.typed())
+		}
+	}
+	if p.target != nil {
+		return usagef("-cancel", "give it alone, with one PID", "%q is one word too many", *p.target)
+	}
+	return nil
+}
+
+// checkUninstall tells the two meanings of -u apart: of one core beside -c,
+// uninstall alone.
+func checkUninstall(p *parser) *UsageError {
+	if !p.given["u"] || p.given["c"] || p.given["cl"] {
+		return nil
+	}
+	if len(p.order) > 1 || p.target != nil {
+		return usagef("-u", "to uninstall, give it alone", "needs -c or -cl")
+	}
+	return nil
+}
+
+func checkWait(p *parser) *UsageError {
+	if p.given["w"] && p.target != nil && strings.Trim(*p.target, "0123456789") == "" {
+		return usagef("-w", "give a name", "waits for a process that does not exist yet, and %s is a PID", *p.target)
+	}
+	return nil
+}
+
+// checkLater refuses the switches that are not available yet, all at once.
+func checkLater(p *parser) *UsageError {
+	var names []string
+	remedy := ""
+	for _, s := range p.order {
+		if s.later {
+			names = append(names, s.typed())
+			remedy = s.more
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if len(names) > 1 || remedy == "" {
+		remedy = "procdump -? lists what is"
+	}
+	return usagef(strings.Join(names, ", "), remedy, "not available yet")
+}
+
+// checkTarget checks that there is one target, neither none nor two.
+func checkTarget(p *parser) *UsageError {
+	if p.opts.Action != ActionDump {
+		return nil
+	}
+	if p.given["x"] {
+		if p.target != nil {
+			return usagef("-x", "-x FOLDER PROGRAM says both the target and the dump path", "%q is one word too many", *p.target)
+		}
+		return nil
+	}
+	if p.target == nil {
+		// Scripts that accept the licence in a step of its own.
+		if len(p.order) == 1 && p.given["accepteula"] {
+			p.opts = Options{Action: ActionHelp}
+			return nil
+		}
+		return usagef("", "give a PID, a name or -x FOLDER PROGRAM; procdump -? is the help", "no target given")
+	}
+	return nil
+}
+
+// checkView64 refuses -64 where the format has no such view. On Windows the
+// 64-bit view is a minidump like any other.
+func checkView64(p *parser) *UsageError {
+	minidump := p.opts.Format == capture.FormatMinidump ||
+		p.opts.Format == capture.FormatAuto && p.path != nil && capture.FormatOf(*p.path) == capture.FormatMinidump
+	if p.opts.View64 && minidump && runtime.GOOS != "windows" {
+		return usagef("-64", "leave -64 out or write a core", "only an ELF core can hold the 64-bit view of a 32-bit process, not a minidump")
+	}
+	return nil
+}
+
+// checkPlatform refuses what this system cannot do.
+func checkPlatform(p *parser) *UsageError {
+	if runtime.GOOS == "windows" && p.opts.Format == capture.FormatELF {
+		return usagef("-format", "leave it out", "on Windows a dump is a minidump")
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"procdump/capture"
+	"procdump/dumpkind"
+)
+
+// The ranges of numbers.
+const (
+	maxCount   = 1_000_000
+	maxSeconds = 7 * 24 * 60 * 60
+	maxPID     = 1<<32 - 1 // Windows; Linux has at most 2^22
+)
+
+// number parses a decimal number of the switch called name.
+func number(name, what, text string, lowest, highest int) (int, *UsageError) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || n < uint64(lowest) || n > uint64(highest) {
+		return 0, usagef(name, "", "%q is not a %s from %d to %d", text, what, lowest, highest)
+	}
+	return int(n), nil
+}
+
+func action(a Action) func(*Options, []string) *UsageError {
+	return func(o *Options, _ []string) *UsageError { o.Action = a; return nil }
+}
+
+func kind(k dumpkind.Kind) func(*Options, []string) *UsageError {
+	return func(o *Options, _ []string) *UsageError { o.addKind(k); return nil }
+}
+
+// addKind adds k to the kinds if it is not there, keeping them in order.
+func (o *Options) addKind(k dumpkind.Kind) {
+	if i, found := slices.BinarySearch(o.Kinds, k); !found {
+		o.Kinds = slices.Insert(o.Kinds, i, k)
+	}
+}
+
+func miniPlusX(o *Options, _ []string) *UsageError {
+	o.DropLargest = true
+	o.addKind(dumpkind.MiniPlus)
+	return nil
+}
+
+func setMask(o *Options, v []string) *UsageError {
+	digits := v[0]
+	if len(digits) > 2 && strings.EqualFold(digits[:2], "0x") {
+		digits = digits[2:]
+	}
+	mask, err := strconv.ParseUint(digits, 16, 32)
+	if err != nil || mask > maxMask {
+		return usagef("-mc", badMask, "%q is not a hexadecimal mask from 0 to %x", v[0], maxMask)
+	}
+	o.Mask = uint32(mask)
+	o.addKind(dumpkind.Custom)
+	return nil
+}
+
+func setLaunch(o *Options, v []string) *UsageError {
+	o.Path, o.Launch = v[0], v[1:]
+	return nil
+}
+
+func setCount(o *Options, v []string) *UsageError {
+	n, err := number("-n", "number of dumps", v[0], 1, maxCount)
+	o.Count = n
+	return err
+}
+
+func setInterval(o *Options, v []string) *UsageError {
+	n, err := number("-s", "number of seconds", v[0], 0, maxSeconds)
+	o.Interval = time.Duration(n) * time.Second
+	return err
+}
+
+func setTimeLimit(o *Options, v []string) *UsageError {
+	n, err := number("-at", "number of seconds", v[0], 1, maxSeconds)
+	o.TimeLimit = time.Duration(n) * time.Second
+	return err
+}
+
+func setFormat(o *Options, v []string) *UsageError {
+	for _, f := range []capture.Format{capture.FormatELF, capture.FormatMinidump} {
+		if strings.EqualFold(v[0], f.String()) {
+			o.Format = f
+			return nil
+		}
+	}
+	return usagef("-format", "give elf or minidump", "%q is not a format", v[0])
+}
+
+func setCancel(o *Options, v []string) *UsageError {
+	pid, err := number("-cancel", "PID", v[0], 1, maxPID)
+	o.Action, o.CancelPID = ActionCancel, pid
+	return err
+}

@@ -1,0 +1,31 @@
+package dumpkind
+
+import "fmt"
+
+// Kind is how much of a process a dump holds. Kinds are ordered by the size
+// that they usually have, smallest first, which is the order in which one
+// trigger writes them: slices.Sort puts them into it.
+type Kind uint8
+
+// The kinds, smallest first. The zero Kind is none of them.
+const (
+	Triage   Kind = 1 + iota // -mt: thread stacks only, overwritten but for addresses
+	Mini                     // -mm: stacks and what they point at; the default
+	Custom                   // -mc: what a mask asks for
+	MiniPlus                 // -mp: everything that no file on disk holds
+	Full                     // -ma: all readable memory
+)
+
+var kindNames = [...]string{Triage: "triage", Mini: "mini", Custom: "custom", MiniPlus: "miniplus", Full: "full"}
+
+// String returns the kind's name, which is also its name in dump notes, JSON
+// events and file names: "triage", "mini", "custom", "miniplus", "full".
+func (k Kind) String() string {
+	if k.Valid() {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// Valid tells whether k is one of the kinds.
+func (k Kind) Valid() bool { return k >= Triage && k <= Full }

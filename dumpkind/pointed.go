@@ -1,0 +1,120 @@
+package dumpkind
+
+import (
+	"procdump/snapshot"
+)
+
+// pages collects page addresses without remembering each one many times: a
+// small cache of those just seen catches nearly all repeats.
+type pages struct {
+	list  []uint64
+	cache [4096]uint64
+	shift uint
+	max   int
+}
+
+func (ps *pages) add(page uint64) {
+	slot := &ps.cache[page>>ps.shift&uint64(len(ps.cache)-1)]
+	if *slot == page || len(ps.list) >= ps.max {
+		return
+	}
+	*slot = page
+	ps.list = append(ps.list, page)
+}
+
+// pointed lists the pages that registers and stack words point at: those that
+// exist and that no file on disk holds. Threads come in order, so that the
+// blamed one's are in before the budget is spent.
+func (s *selector) pointed(img *snapshot.MemoryImage) ([]snapshot.Range, error) {
+	ps := &pages{shift: 12, max: 4 * pointedBudget / int(s.page)}
+	last := -1 // the region of the last hit: words of a stack cluster
+	add := func(v uint64) {
+		if v < 0x10000 {
+			return
+		}
+		if last < 0 || !s.p.Regions[last].Contains(v) {
+			i := s.p.FindRegion(v)
+			if i < 0 {
+				return
+			}
+			last = i
+		}
+		g := &s.p.Regions[last]
+		if !s.worth(g) {
+			return
+		}
+		lo := max(v-min(v, pointedBefore), g.Addr) &^ (s.page - 1)
+		for hi := min(v+pointedAfter, g.End()); lo < hi; lo += s.page {
+			ps.add(lo)
+		}
+	}
+	w := s.p.Machine().PointerSize()
+	for i := range s.p.Threads {
+		th := &s.p.Threads[i]
+		for _, v := range th.Registers.Values() {
+			add(v)
+		}
+		add(th.Registers.TLS())
+		for b := stackBytes(img, th); len(b) >= w && w > 0; b = b[w:] {
+			add(word(b, w))
+		}
+	}
+	var rs []snapshot.Range
+	for _, p := range ps.list {
+		rs = append(rs, snapshot.Range{Addr: p, Size: s.page})
+	}
+	return s.inMemory(snapshot.MergeRanges(rs, 0))
+}
+
+// worth tells whether pages of a region may belong to a mini dump.
+func (s *selector) worth(g *snapshot.Region) bool {
+	return g.Perm&snapshot.Read != 0 && excluded(g, s.o.DontDump) == "" && g.Flags&snapshot.RemoteFile == 0 && g.Path != "[vdso]"
+}
+
+// inMemory keeps of ranges the pages that exist and that are private to the
+// process or shared memory, up to the budget.
+func (s *selector) inMemory(rs []snapshot.Range) ([]snapshot.Range, error) {
+	var out []snapshot.Range
+	budget := uint64(pointedBudget)
+	const span = 16 << 20
+	for i := 0; i < len(rs); {
+		j := i + 1
+		for j < len(rs) && rs[j].End()-rs[i].Addr <= span {
+			j++
+		}
+		xs, err := s.p.Memory.Extents(snapshot.Range{Addr: rs[i].Addr, Size: rs[j-1].End() - rs[i].Addr})
+		if err != nil {
+			return nil, err
+		}
+		k := i
+		for _, x := range xs {
+			if !s.keeps(x) {
+				continue
+			}
+			for k < j && rs[k].End() <= x.Addr {
+				k++
+			}
+			for l := k; l < j && rs[l].Addr < x.End(); l++ {
+				r := rs[l].Intersect(x.Range)
+				if r.Size > budget {
+					return out, nil
+				}
+				budget -= r.Size
+				out = append(out, r)
+			}
+		}
+		i = j
+	}
+	return out, nil
+}
+
+func (s *selector) keeps(x snapshot.Extent) bool {
+	if x.Kind&(snapshot.ExtentPresent|snapshot.ExtentSwapped) == 0 || x.Kind&snapshot.ExtentZero != 0 {
+		return false
+	}
+	if x.Anonymous() {
+		return true
+	}
+	i := s.p.FindRegion(x.Addr)
+	return i >= 0 && (s.p.Regions[i].Perm&snapshot.Shared != 0 || s.p.Regions[i].Deleted)
+}

@@ -1,0 +1,3 @@
+// Package fsys does what the os package lacks for writing dumps: files without
+// a name, free space, renames that refuse to replace, terminal width.
+package fsys

@@ -1,0 +1,74 @@
+//go:build !linux
+
+package fsys
+
+import (
+	"errors"
+	"os"
+)
+
+// Free is not known here; the caller goes on without it.
+func Free(string) (int64, error) { return 0, errors.ErrUnsupported }
+
+// Allocated returns the file's length: holes are not counted here.
+func Allocated(f *os.File) int64 {
+	st, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}
+
+// IsNoSpace tells whether an error means that the disk is full.
+func IsNoSpace(error) bool { return false }
+
+// Temp is a file without its final name.
+type Temp struct {
+	*os.File
+	path   string
+	linked bool
+}
+
+// CreateTemp makes a file of mode 0600 with a temporary name in dir.
+func CreateTemp(dir string) (*Temp, error) {
+	f, err := os.CreateTemp(dir, ".procdump-*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	return &Temp{File: f, path: f.Name()}, nil
+}
+
+// Link gives the file its final name. An existing file of that name is
+// os.ErrExist, or is replaced if overwrite is set.
+func (t *Temp) Link(name string, overwrite bool) error {
+	if overwrite {
+		if err := os.Rename(t.path, name); err != nil {
+			return err
+		}
+		t.linked = true
+		return nil
+	}
+	// A hard link refuses an existing name, and leaves no moment without one.
+	if err := os.Link(t.path, name); err != nil {
+		return err
+	}
+	t.linked = true
+	return os.Remove(t.path)
+}
+
+// Discard closes the file and removes it unless it was linked.
+func (t *Temp) Discard() {
+	t.File.Close()
+	if !t.linked {
+		os.Remove(t.path)
+	}
+}
+
+// StartWriteback does nothing here.
+func StartWriteback(*os.File, int64, int64) {}
+
+// SyncDir does nothing here.
+func SyncDir(string) error { return nil }
+
+// TerminalWidth returns 0: not a terminal as far as we know.
+func TerminalWidth(*os.File) int { return 0 }

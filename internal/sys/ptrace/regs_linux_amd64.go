@@ -1,0 +1,15 @@
+package ptrace
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Regs64 reads the 64-bit user_regs_struct (216 bytes) whatever mode the
+// thread runs in: for a 32-bit thread its registers zero-extended.
+func Regs64(tid int) ([]byte, error) {
+	buf := make([]byte, unsafe.Sizeof(unix.PtraceRegsAmd64{}))
+	err := ptrace(unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(&buf[0])))
+	return buf, err
+}

@@ -1,0 +1,8 @@
+//go:build linux && !amd64
+
+package ptrace
+
+import "errors"
+
+// Regs64 exists on amd64 only.
+func Regs64(int) ([]byte, error) { return nil, errors.ErrUnsupported }

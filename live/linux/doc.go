@@ -1,0 +1,12 @@
+// Package linux makes a snapshot of a running Linux process.
+//
+// Open reads, while the process runs, all that is slow to read: mappings with
+// their flags (smaps), open files, modules' headers. Target.Stop then stops
+// every thread by ptrace(2) (SEIZE and INTERRUPT, so that the process and its
+// parent notice nothing), reads what may have changed, and returns a Stopped
+// whose Process is complete; its Memory reads the stopped process. Resume lets
+// it go on. Whatever happens to the dumper, the kernel detaches a dead tracer's
+// threads and they run on.
+//
+// The package builds on every system and does something on Linux only.
+package linux

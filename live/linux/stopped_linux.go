@@ -1,0 +1,241 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sort"
+	"time"
+
+	"procdump/arch"
+	"procdump/internal/sys/ptrace"
+	"procdump/snapshot"
+)
+
+// Stopped is a process all of whose threads are held. Its methods may be
+// called from any goroutine, but not at once.
+type Stopped struct {
+	Process *snapshot.Process
+
+	tracer  *tracer
+	held    []stopped
+	begin   time.Time
+	pause   time.Duration
+	resumed bool
+	mem     *Memory
+}
+
+// Stop stops every thread and completes the snapshot. The caller must call
+// Resume, whatever happens. ctx ends a wait for threads that do not stop.
+func (t *Target) Stop(ctx context.Context) (*Stopped, error) {
+	s := &Stopped{tracer: newTracer()}
+	var lost []missed
+	var err error
+	s.tracer.do(func() { s.held, lost, s.begin, err = stopAll(ctx, t.PID) })
+	if err != nil {
+		s.tracer.end()
+		return nil, err
+	}
+	if err := s.snapshot(t, lost); err != nil {
+		s.Resume()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Stopped) snapshot(t *Target, lost []missed) error {
+	p := t.base
+	s.Process = &p
+	p.Info.Time = s.begin
+	p.Info.PauseMicros = -1
+	p.Info.Method = "stop-and-copy"
+	mm := s.held[0].tid
+	if err := s.readRegions(t, mm); err != nil {
+		return err
+	}
+	mem, err := openMemory(mm, p.Regions, p.System.PageSize, newBacking(mm))
+	if err != nil {
+		return fmt.Errorf("open memory of process %d: %w", t.PID, orGoneProc(err))
+	}
+	s.mem, p.Memory = mem, mem
+	if err := s.readThreads(t); err != nil {
+		return err
+	}
+	p.System.Machine = p.Threads[0].Registers.Machine
+	p.Modules = t.modules.find(mem, mm, p.Regions, p.Exe)
+	if len(p.Modules) > 0 {
+		p.Linker = readLinker(mem, &p.Modules[0])
+	}
+	for i := range p.Threads {
+		p.Threads[i].Stack = usedStack(&p, &p.Threads[i])
+	}
+	for _, l := range lost {
+		p.Info.MissedThreads = append(p.Info.MissedThreads, snapshot.MissedThread{TID: l.tid, State: string(rune(l.state)), Why: l.why})
+	}
+	return nil
+}
+
+// readRegions reads the mappings as they are now, with the flags that were
+// read before the stop; only where mappings are new are the flags read again.
+func (s *Stopped) readRegions(t *Target, mm int) error {
+	text, err := os.ReadFile(procPath(mm, "maps"))
+	if err != nil {
+		return fmt.Errorf("read mappings of process %d: %w", t.PID, orGoneProc(err))
+	}
+	regions, err := parseMaps(text)
+	if err != nil {
+		return err
+	}
+	if len(regions) == 0 {
+		return ErrGone
+	}
+	if !mergeFlags(regions, t.smaps) {
+		if regions, err = readSmaps(procPath(mm, "smaps")); err != nil {
+			return fmt.Errorf("read mappings of process %d: %w", t.PID, orGoneProc(err))
+		}
+	}
+	t.flagRemote(regions)
+	p := s.Process
+	p.Regions = regions
+	texts := map[string][]byte{"maps": text}
+	for k, v := range p.Texts {
+		texts[k] = v
+	}
+	p.Texts = texts
+	return nil
+}
+
+// readThreads reads the registers of every held thread. The leader, or the
+// oldest thread left, comes first.
+func (s *Stopped) readThreads(t *Target) error {
+	p := s.Process
+	sort.Slice(s.held, func(i, j int) bool {
+		a, b := s.held[i].tid, s.held[j].tid
+		return a != b && (a == t.PID || b != t.PID && a < b)
+	})
+	var err error
+	s.tracer.do(func() {
+		rr := newRegReader(t.opts.View64)
+		for _, h := range s.held {
+			th, ok := t.threads[h.tid]
+			if !ok {
+				if th, ok = t.readThread(h.tid); !ok {
+					continue // killed this moment
+				}
+			}
+			if th.Registers, err = rr.read(h.tid); err != nil {
+				if gone(err) {
+					err = nil
+					continue
+				}
+				return
+			}
+			if mask, merr := ptrace.Sigmask(h.tid); merr == nil {
+				th.Blocked = mask
+			}
+			if h.signal != 0 {
+				// It was about to take this one; in the dump it is still pending.
+				th.Pending |= 1 << (h.signal - 1)
+			}
+			p.Threads = append(p.Threads, th)
+		}
+	})
+	if err == nil && len(p.Threads) == 0 {
+		err = ErrGone
+	}
+	return err
+}
+
+// usedStack is the part of the thread's stack that is in use: from the stack
+// pointer, less the red zone, to the end of the mapping, or to the end of the
+// page of the thread's control block where that lies above (a thread's stack
+// and its control block share a mapping, and other memory may follow).
+func usedStack(p *snapshot.Process, th *snapshot.Thread) snapshot.Range {
+	sp := th.Registers.SP()
+	if sp == 0 {
+		return snapshot.Range{}
+	}
+	i := p.FindRegion(sp)
+	if i < 0 || p.Regions[i].Perm&snapshot.Read == 0 {
+		// Overflowed into the guard page: the stack begins above it.
+		const guard = 1 << 20
+		if i = regionAbove(p, sp); i < 0 || p.Regions[i].Addr-sp > guard {
+			return snapshot.Range{}
+		}
+		sp = p.Regions[i].Addr
+	}
+	g := p.Regions[i]
+	low := max(sp-min(sp, th.Registers.Machine.RedZone()), g.Addr) &^ 7
+	end := g.End()
+	page := uint64(p.System.PageSize)
+	if tls := th.Registers.TLS(); tls > sp && tls < end {
+		// struct pthread begins at the thread pointer and is under 4 KiB.
+		end = min(end, (tls+4096+page-1)&^(page-1))
+	}
+	if hi := goroutineStack(p, th, sp); hi != 0 {
+		end = min(end, hi)
+	}
+	return snapshot.Range{Addr: low, Size: end - low}
+}
+
+// regionAbove finds the first readable region that begins above addr.
+func regionAbove(p *snapshot.Process, addr uint64) int {
+	i := sort.Search(len(p.Regions), func(i int) bool { return p.Regions[i].Addr > addr })
+	for ; i < len(p.Regions); i++ {
+		if p.Regions[i].Perm&snapshot.Read != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// goroutineStack returns the upper end of the goroutine stack that a Go thread
+// runs on, or 0. Go keeps the running goroutine's descriptor at fs:-8, and it
+// begins with the stack's bounds (runtime/runtime2.go, type g).
+func goroutineStack(p *snapshot.Process, th *snapshot.Thread, sp uint64) uint64 {
+	if th.Registers.Machine != arch.AMD64 {
+		return 0
+	}
+	w := linkWalker{mem: p.Memory, word: 8}
+	fs := th.Registers.TLS()
+	if fs == 0 || p.FindRegion(fs-8) < 0 {
+		return 0
+	}
+	g, ok := w.words(fs-8, 1)
+	if !ok || g[0]%8 != 0 || p.FindRegion(g[0]) < 0 {
+		return 0
+	}
+	b, ok := w.words(g[0], 2)
+	const maxGoStack = 1 << 30
+	if !ok || b[0] > sp || sp >= b[1] || b[1]-b[0] > maxGoStack || b[0]%8 != 0 || b[1]%8 != 0 {
+		return 0
+	}
+	return b[1]
+}
+
+// Pause is how long the process stood still, once it goes on.
+func (s *Stopped) Pause() time.Duration { return s.pause }
+
+// Unknown lists shared memory that could not be looked at.
+func (s *Stopped) Unknown() []snapshot.LeftOut {
+	if s.mem == nil {
+		return nil
+	}
+	return s.mem.Unknown()
+}
+
+// Resume lets the process go on and returns how long it stood still. Its
+// memory cannot be read any more. Calling it again does nothing.
+func (s *Stopped) Resume() time.Duration {
+	if s.resumed {
+		return s.pause
+	}
+	s.resumed = true
+	s.tracer.do(func() { release(s.held) })
+	s.pause = time.Since(s.begin)
+	s.tracer.end()
+	if s.mem != nil {
+		s.mem.close()
+	}
+	return s.pause
+}

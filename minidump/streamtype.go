@@ -1,0 +1,92 @@
+package minidump
+
+import (
+	"fmt"
+
+	"procdump/snapshot"
+)
+
+// StreamType says what a stream holds.
+type StreamType uint32
+
+// Stream types of Microsoft (MINIDUMP_STREAM_TYPE).
+const (
+	UnusedStream              StreamType = 0
+	ThreadListStream          StreamType = 3
+	ModuleListStream          StreamType = 4
+	MemoryListStream          StreamType = 5
+	ExceptionStream           StreamType = 6
+	SystemInfoStream          StreamType = 7
+	ThreadExListStream        StreamType = 8
+	Memory64ListStream        StreamType = 9
+	CommentStreamA            StreamType = 10
+	CommentStreamW            StreamType = 11
+	HandleDataStream          StreamType = 12
+	FunctionTableStream       StreamType = 13
+	UnloadedModuleListStream  StreamType = 14
+	MiscInfoStream            StreamType = 15
+	MemoryInfoListStream      StreamType = 16
+	ThreadInfoListStream      StreamType = 17
+	HandleOperationListStream StreamType = 18
+	TokenStream               StreamType = 19
+	JavaScriptDataStream      StreamType = 20
+	SystemMemoryInfoStream    StreamType = 21
+	ProcessVmCountersStream   StreamType = 22
+	IptTraceStream            StreamType = 23
+	ThreadNamesStream         StreamType = 24
+)
+
+// Stream types of Breakpad (minidump_format.h), LLDB, Crashpad and Mozilla.
+const (
+	BreakpadInfoStream    StreamType = 0x47670001
+	AssertionInfoStream   StreamType = 0x47670002
+	LinuxCPUInfoStream    StreamType = 0x47670003
+	LinuxProcStatusStream StreamType = 0x47670004
+	LinuxLSBReleaseStream StreamType = 0x47670005
+	LinuxCmdLineStream    StreamType = 0x47670006
+	LinuxEnvironStream    StreamType = 0x47670007
+	LinuxAuxvStream       StreamType = 0x47670008
+	LinuxMapsStream       StreamType = 0x47670009
+	LinuxDSODebugStream   StreamType = 0x4767000A
+	LinuxProcStatStream   StreamType = 0x4767000B
+	LinuxProcUptimeStream StreamType = 0x4767000C
+	LinuxProcFDStream     StreamType = 0x4767000D
+	CrashpadInfoStream    StreamType = 0x43500001
+	MozLinuxLimitsStream  StreamType = 0x4d7a0003
+	MozSoftErrorsStream   StreamType = 0x4d7a0004
+)
+
+// Stream types of our own.
+const (
+	// InfoStream holds the JSON document of snapshot.EncodeNote.
+	InfoStream StreamType = snapshot.InfoStream
+	// NotesStream holds Notes.
+	NotesStream StreamType = 0x50440002
+)
+
+var streamNames = map[StreamType]string{
+	UnusedStream: "Unused", ThreadListStream: "ThreadList", ModuleListStream: "ModuleList",
+	MemoryListStream: "MemoryList", ExceptionStream: "Exception", SystemInfoStream: "SystemInfo",
+	ThreadExListStream: "ThreadExList", Memory64ListStream: "Memory64List", CommentStreamA: "CommentA",
+	CommentStreamW: "CommentW", HandleDataStream: "HandleData", FunctionTableStream: "FunctionTable",
+	UnloadedModuleListStream: "UnloadedModuleList", MiscInfoStream: "MiscInfo",
+	MemoryInfoListStream: "MemoryInfoList", ThreadInfoListStream: "ThreadInfoList",
+	HandleOperationListStream: "HandleOperationList", TokenStream: "Token",
+	JavaScriptDataStream: "JavaScriptData", SystemMemoryInfoStream: "SystemMemoryInfo",
+	ProcessVmCountersStream: "ProcessVmCounters", IptTraceStream: "IptTrace", ThreadNamesStream: "ThreadNames",
+	BreakpadInfoStream: "BreakpadInfo", AssertionInfoStream: "AssertionInfo", LinuxCPUInfoStream: "LinuxCPUInfo",
+	LinuxProcStatusStream: "LinuxProcStatus", LinuxLSBReleaseStream: "LinuxLSBRelease",
+	LinuxCmdLineStream: "LinuxCmdLine", LinuxEnvironStream: "LinuxEnviron", LinuxAuxvStream: "LinuxAuxv",
+	LinuxMapsStream: "LinuxMaps", LinuxDSODebugStream: "LinuxDSODebug", LinuxProcStatStream: "LinuxProcStat",
+	LinuxProcUptimeStream: "LinuxProcUptime", LinuxProcFDStream: "LinuxProcFD", CrashpadInfoStream: "CrashpadInfo",
+	MozLinuxLimitsStream: "MozLinuxLimits", MozSoftErrorsStream: "MozSoftErrors",
+	InfoStream: "ProcdumpInfo", NotesStream: "ProcdumpNotes",
+}
+
+// String returns the type's name without "Stream", or its number.
+func (t StreamType) String() string {
+	if s, ok := streamNames[t]; ok {
+		return s
+	}
+	return fmt.Sprintf("StreamType(%#x)", uint32(t))
+}

@@ -1,0 +1,182 @@
+package target
+
+import (
+	"debug/elf"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// commMax is the most bytes that the kernel keeps of a name: TASK_COMM_LEN less the NUL.
+const commMax = 15
+
+// reader reads many processes; it keeps what they have in common.
+type reader struct {
+	fs    FS
+	self  int
+	boot  time.Time
+	users map[uint32]string
+}
+
+func newReader(fs FS) *reader {
+	return &reader{fs: fs, self: fs.self(), boot: fs.bootTime(), users: map[uint32]string{}}
+}
+
+func (fs FS) bootTime() time.Time {
+	b, err := readFile(fs.path("stat"))
+	if err != nil {
+		return time.Time{}
+	}
+	for line := range strings.Lines(string(b)) {
+		if text, ok := strings.CutPrefix(line, "btime "); ok {
+			if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil {
+				return time.Unix(n, 0)
+			}
+		}
+	}
+	return time.Time{}
+}
+
+// Get reads one process. The error is a *NotFoundError if there is none.
+func Get(pid int) (Process, error) { return Proc.Get(pid) }
+
+// Get reads one process of fs.
+func (fs FS) Get(pid int) (Process, error) {
+	r := newReader(fs)
+	if s, ok := fs.status(pid); ok && s.tgid == pid {
+		if p, ok := r.base(pid); ok {
+			r.fill(&p)
+			return p, nil
+		}
+	}
+	return Process{}, r.notFound(pid)
+}
+
+// base reads what selecting needs most: stat, command line and image.
+func (r *reader) base(pid int) (Process, bool) {
+	s, ok := r.fs.stat(pid)
+	if !ok {
+		return Process{}, false
+	}
+	p := Process{
+		PID: pid, PPID: s.ppid, PGID: s.pgrp, Name: s.comm, comm: s.comm, State: s.state,
+		CPU: ticks(s.utime + s.stime), RSS: s.rss * uint64(os.Getpagesize()), Threads: s.threads,
+		Kernel: s.kernel, Zombie: s.finished, ticks: s.start, exit: s.exit,
+	}
+	if !r.boot.IsZero() {
+		p.Start = r.boot.Add(ticks(s.start))
+	}
+	if p.Kernel || p.Zombie {
+		return p, true
+	}
+	dir := r.fs.imageDir(&p)
+	p.Exe, p.ExeDeleted = readExe(dir)
+	p.Args = readArgs(dir)
+	p.Name = fullName(&p)
+	return p, true
+}
+
+func ticks(n uint64) time.Duration { return time.Duration(n) * (time.Second / 100) }
+
+// imageDir is the folder with the exe and cmdline of p. They are gone from
+// /proc/PID when the first thread has ended (pthread_exit in main) while
+// others run: then one of theirs serves.
+func (fs FS) imageDir(p *Process) string {
+	dir := fs.of(p.PID)
+	if p.State != 'Z' {
+		return dir
+	}
+	tids, _ := numbers(fs.of(p.PID, "task"))
+	for _, tid := range tids {
+		if tid != p.PID {
+			return fs.of(p.PID, "task", strconv.Itoa(tid))
+		}
+	}
+	return dir
+}
+
+func readExe(dir string) (path string, deleted bool) {
+	link, err := os.Readlink(filepath.Join(dir, "exe"))
+	if err != nil {
+		return "", false
+	}
+	return strings.CutSuffix(link, " (deleted)")
+}
+
+// readArgs splits cmdline at its NULs. A program that writes a title over its
+// arguments may leave any number of NULs behind it.
+func readArgs(dir string) []string {
+	b, _ := readFile(filepath.Join(dir, "cmdline"))
+	text := strings.TrimSuffix(string(b), "\x00")
+	if trimmed := strings.TrimRight(text, "\x00"); !strings.Contains(trimmed, "\x00") {
+		text = trimmed
+	}
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\x00")
+}
+
+// fullName is comm, or where the kernel has cut it the longer name that
+// begins with it.
+func fullName(p *Process) string {
+	if len(p.comm) < commMax {
+		return p.comm
+	}
+	candidates := []string{base(p.Exe), argv0Base(p)}
+	if len(p.Args) > 1 {
+		// The kernel names a script after its file and puts the interpreter's
+		// name and at most one argument before the file's.
+		candidates = append(candidates, base(p.Args[1]))
+	}
+	if len(p.Args) > 2 {
+		candidates = append(candidates, base(p.Args[2]))
+	}
+	for _, c := range candidates {
+		if len(c) > commMax && strings.HasPrefix(c, p.comm) {
+			return c
+		}
+	}
+	return p.comm
+}
+
+// fill reads what is shown of a process but rarely selected by.
+func (r *reader) fill(p *Process) {
+	if s, ok := r.fs.status(p.PID); ok {
+		p.UID, p.TracerPID, p.NSPID = s.uid[1], s.tracer, s.nspid
+		p.User = r.userName(p.UID)
+	}
+	if !p.Kernel && !p.Zombie {
+		p.Class = readClass(filepath.Join(r.fs.imageDir(p), "exe"))
+	}
+}
+
+func (r *reader) userName(uid uint32) string {
+	name, ok := r.users[uid]
+	if !ok {
+		name = strconv.FormatUint(uint64(uid), 10)
+		if u, err := user.LookupId(name); err == nil {
+			name = u.Username
+		}
+		r.users[uid] = name
+	}
+	return name
+}
+
+// readClass tells 32- from 64-bit programs by the image's ELF header.
+func readClass(path string) elf.Class {
+	f, err := os.Open(path)
+	if err != nil {
+		return elf.ELFCLASSNONE
+	}
+	defer f.Close()
+	var ident [elf.EI_NIDENT]byte
+	if _, err := io.ReadFull(f, ident[:]); err != nil || string(ident[:4]) != elf.ELFMAG {
+		return elf.ELFCLASSNONE
+	}
+	return elf.Class(ident[elf.EI_CLASS])
+}
