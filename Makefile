@@ -74,7 +74,7 @@ bench: procdump deps
 install: procdump
 	install -D -m 0755 procdump $(DESTDIR)$(PREFIX)/bin/procdump
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1
-	./procdump -? man > $(DESTDIR)$(PREFIX)/share/man/man1/procdump.1
+	./procdump --man > $(DESTDIR)$(PREFIX)/share/man/man1/procdump.1
 
 clean:
 	rm -rf procdump .cache

@@ -32,7 +32,7 @@ var layers = map[string][]string{
 	"internal/elfimage": {},
 	"live":              {"snapshot", "arch", "internal/sys", "internal/elfimage"},
 	"target":            {"internal/sys"},
-	"dumpkind":          {"snapshot"},
+	"dumpkind":          {"snapshot", "arch"},
 	"capture":           {"snapshot", "dumpkind", "elfcore", "minidump", "zseek", "arch", "internal/sys"},
 
 	"trigger": {},

@@ -24,18 +24,20 @@ type benchCase struct {
 	entries []entry
 	long    bool // left out with -short
 	rounds  int  // times the number asked for
+	fresh   bool // each run has a victim of its own
 }
 
 func cases() []benchCase {
 	full := []entry{
 		{toolLimit, placeTmpfs}, {toolProcdump, placeTmpfs}, {toolGcore, placeTmpfs}, {toolKernel, placeTmpfs},
-		{toolLimit, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}, {toolKernel, placeDisk},
+		{toolLimit, placeDisk}, {toolEarly, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}, {toolKernel, placeDisk},
 	}
 	mini := []entry{{toolIdle, placeTmpfs}, {toolMini, placeTmpfs}, {toolGcore, placeTmpfs}}
 	return []benchCase{
 		{name: "1GiB", shape: shape{1024, 100, 2}, entries: full, rounds: 1},
 		{name: "4GiB", shape: shape{4096, 100, 2}, entries: full, rounds: 1, long: true},
-		{name: "sparse", shape: shape{4096, 10, 2}, rounds: 1,
+		// gcore fills the holes of its victim with the zero page.
+		{name: "sparse", shape: shape{4096, 10, 2}, rounds: 1, fresh: true,
 			entries: []entry{{toolLimit, placeTmpfs}, {toolProcdump, placeTmpfs}, {toolGcore, placeTmpfs}, {toolKernel, placeTmpfs}}},
 		{name: "packed", shape: shape{1024, 100, 2}, rounds: 1,
 			entries: []entry{{toolLimit, placeTmpfs}, {toolPacked, placeTmpfs}, {toolGcoreZstd, placeTmpfs}}},
@@ -46,11 +48,14 @@ func cases() []benchCase {
 
 // play runs the rounds of a case. A contestant that fails is not asked again.
 func (b *bench) play(c benchCase, rounds int) (*result, error) {
-	v, err := startVictim(b.victim, c.shape)
-	if err != nil {
-		return nil, err
+	var v *victim
+	if !c.fresh {
+		var err error
+		if v, err = startVictim(b.victim, c.shape); err != nil {
+			return nil, err
+		}
+		defer v.stop()
 	}
-	defer v.stop()
 	res := &result{name: c.name}
 	for _, e := range c.entries {
 		res.rows = append(res.rows, &row{tool: e.tool.name, place: e.place})
@@ -61,14 +66,37 @@ func (b *bench) play(c benchCase, rounds int) (*result, error) {
 			if r.err() != nil {
 				continue
 			}
-			fmt.Fprintf(os.Stderr, "\r\x1b[K%s: round %d of %d: %s to %s", c.name, round+1, rounds*c.rounds, r.tool, r.place)
+			progress("%s: round %d of %d: %s to %s", c.name, round+1, rounds*c.rounds, r.tool, r.place)
 			if err := e.tool.missing(); err != nil {
 				r.samples = append(r.samples, sample{err: err})
 				continue
 			}
-			r.samples = append(r.samples, b.run(v, e.tool, e.place))
+			s, err := b.turn(v, c.shape, e)
+			if err != nil {
+				return nil, err
+			}
+			r.samples = append(r.samples, s)
 		}
 	}
-	fmt.Fprint(os.Stderr, "\r\x1b[K")
+	progress("")
 	return res, nil
+}
+
+// turn is one run of one contestant, on a victim of its own if v is nil.
+func (b *bench) turn(v *victim, s shape, e entry) (sample, error) {
+	if v == nil {
+		var err error
+		if v, err = startVictim(b.victim, s); err != nil {
+			return sample{}, err
+		}
+		defer v.stop()
+	}
+	return b.run(v, e.tool, e.place), nil
+}
+
+// progress replaces the line that says what is going on, on a terminal.
+func progress(format string, args ...any) {
+	if fi, err := os.Stderr.Stat(); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprintf(os.Stderr, "\r\x1b[K"+format, args...)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"syscall"
 
 	"procdump/internal/sys/procmem"
 )
@@ -14,11 +15,19 @@ import (
 // machines seen: smaller ones cost calls, larger ones leave the CPU's cache.
 const piece = 1 << 20
 
+// How the limit treats a disk: leave all to the fsync, or start writing every
+// earlyPiece so that copying and the disk overlap.
+const (
+	limitPlain = "plain"
+	limitEarly = "early"
+	earlyPiece = 16 << 20
+)
+
 // copyMemory is the machine's limit: it copies the present pages of
 // [addr, addr+size) of a process to the same offsets of a file.
 func copyMemory(args []string) error {
-	if len(args) != 4 {
-		return fmt.Errorf("limit takes PID ADDR SIZE FILE")
+	if len(args) != 5 || args[4] != limitPlain && args[4] != limitEarly {
+		return fmt.Errorf("limit takes PID ADDR SIZE FILE %s|%s", limitPlain, limitEarly)
 	}
 	pid, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -41,12 +50,12 @@ func copyMemory(args []string) error {
 	if err != nil {
 		return err
 	}
-	c := copier{pid: pid, base: addr, out: out, buf: make([]byte, piece)}
-	runtime.LockOSThread()
-	if err := c.scan(pagemap, addr+size); err != nil {
+	if err := out.Truncate(int64(size)); err != nil {
 		return err
 	}
-	if err := out.Truncate(int64(size)); err != nil {
+	c := copier{pid: pid, base: addr, out: out, buf: make([]byte, piece), early: args[4] == limitEarly}
+	runtime.LockOSThread()
+	if err := c.scan(pagemap, addr+size); err != nil {
 		return err
 	}
 	return out.Close()
@@ -61,6 +70,9 @@ type copier struct {
 	buf  []byte
 	vecs []procmem.Vec
 	size uint64 // of vecs
+
+	early   bool  // start the disk now and then
+	started int64 // up to where in the file it was
 }
 
 func (c *copier) scan(pagemap *os.File, end uint64) error {
@@ -71,6 +83,10 @@ func (c *copier) scan(pagemap *os.File, end uint64) error {
 			return fmt.Errorf("scan pagemap: %w", err)
 		}
 		for _, r := range regions[:n] {
+			// gcore leaves the shared zero page wherever it read nothing.
+			if r.Categories&procmem.PageZero != 0 {
+				continue
+			}
 			if err := c.add(r.Start, r.End); err != nil {
 				return err
 			}
@@ -99,6 +115,9 @@ func (c *copier) add(start, end uint64) error {
 }
 
 func (c *copier) flush() error {
+	if len(c.vecs) == 0 {
+		return nil
+	}
 	n, err := procmem.ReadV(c.pid, c.buf[:c.size], c.vecs)
 	if err != nil {
 		return fmt.Errorf("read memory: %w", err)
@@ -112,6 +131,13 @@ func (c *copier) flush() error {
 			return err
 		}
 		p = p[v.Size:]
+	}
+	if last := c.vecs[len(c.vecs)-1]; c.early {
+		if end := int64(last.Addr + last.Size - c.base); end-c.started >= earlyPiece {
+			const syncFileRangeWrite = 2 // SYNC_FILE_RANGE_WRITE of linux/fs.h
+			_ = syscall.SyncFileRange(int(c.out.Fd()), c.started, end-c.started, syncFileRangeWrite)
+			c.started = end
+		}
 	}
 	c.vecs, c.size = c.vecs[:0], 0
 	return nil

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"procdump/victims"
 )
@@ -56,6 +57,7 @@ type options struct {
 	procdump string
 	tmpfs    string
 	disk     string
+	realtime bool
 }
 
 func parseOptions() options {
@@ -66,6 +68,7 @@ func parseOptions() options {
 	flag.StringVar(&o.procdump, "procdump", "", "measure this `PROGRAM` instead of the one built from the source")
 	flag.StringVar(&o.tmpfs, "tmpfs", "/dev/shm", "`FOLDER` in memory to write to")
 	flag.StringVar(&o.disk, "disk", victims.CacheDir("bench"), "`FOLDER` on disk to write to")
+	flag.BoolVar(&o.realtime, "rr", false, "run all contestants at real-time priority, for steady figures on a busy machine")
 	flag.Parse()
 	if o.rounds <= 0 {
 		o.rounds = 5
@@ -104,6 +107,11 @@ func benchmark() (good bool, err error) {
 	list, err := chosen(o)
 	if err != nil {
 		return false, err
+	}
+	if o.realtime {
+		if err := goRealtime(); err != nil {
+			return false, err
+		}
 	}
 	// The dumps are large: Ctrl-C must not leave them behind.
 	stop := make(chan os.Signal, 1)
@@ -174,6 +182,26 @@ func setUp(o options) (b *bench, cleanup func(), err error) {
 		}
 	}
 	return b, cleanup, nil
+}
+
+// goRealtime starts this program again under SCHED_RR, which all its threads
+// and children inherit, unless that has been done.
+func goRealtime() error {
+	const schedRR = 2 // SCHED_RR of linux/sched.h
+	runtime.LockOSThread()
+	policy, _, e := syscall.Syscall(syscall.SYS_SCHED_GETSCHEDULER, 0, 0, 0)
+	if e == 0 && policy == schedRR {
+		return nil
+	}
+	priority := int32(1)
+	if _, _, e = syscall.Syscall(syscall.SYS_SCHED_SETSCHEDULER, 0, schedRR, uintptr(unsafe.Pointer(&priority))); e != 0 {
+		return fmt.Errorf("set real-time priority: %w", e)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(self, os.Args, os.Environ())
 }
 
 func onTmpfs(dir string) (bool, error) {

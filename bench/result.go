@@ -3,6 +3,7 @@ package main
 // Names of contestants that figures refer to.
 const (
 	nameLimit    = "limit"
+	nameEarly    = "limit, early"
 	nameGcore    = "gcore"
 	nameKernel   = "kernel"
 	nameProcdump = "procdump -ma"
@@ -34,4 +35,17 @@ func (r *result) row(tool, place string) *row {
 		}
 	}
 	return nil
+}
+
+// limit is the faster of the machine's limits in a place: what one of them
+// leaves to the fsync the other may overlap.
+func (r *result) limit(place string) *row {
+	if r == nil {
+		return nil
+	}
+	plain, early := r.row(nameLimit, place), r.row(nameEarly, place)
+	if early == nil || early.err() != nil || plain != nil && plain.err() == nil && plain.median(durableOf) <= early.median(durableOf) {
+		return plain
+	}
+	return early
 }

@@ -81,6 +81,18 @@ func median(v []float64) float64 {
 	return (v[m-1] + v[m]) / 2
 }
 
+// spread is the slowest run over the fastest, of the durable times.
+func (r *row) spread() float64 {
+	if r == nil || r.err() != nil || len(r.samples) == 0 || r.samples[0].wall < 0 {
+		return math.NaN()
+	}
+	low, high := math.Inf(1), 0.0
+	for _, s := range r.samples {
+		low, high = min(low, durableOf(s)), max(high, durableOf(s))
+	}
+	return high / low
+}
+
 func wallOf(s sample) float64    { return s.wall.Seconds() }
 func durableOf(s sample) float64 { return s.durable().Seconds() }
 func cpuOf(s sample) float64     { return s.cpu.Seconds() }

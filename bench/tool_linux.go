@@ -24,11 +24,8 @@ type tool struct {
 }
 
 var (
-	toolLimit = tool{name: nameLimit, dump: func(b *bench, v *victim, dir string) sample {
-		s, _ := command(b.self, childFlag, "limit", strconv.Itoa(v.pid), strconv.FormatUint(v.addr, 10),
-			strconv.FormatInt(v.size, 10), filepath.Join(dir, "memory"))
-		return s
-	}, leastShare: 1}
+	toolLimit = limitTool(nameLimit, limitPlain)
+	toolEarly = limitTool(nameEarly, limitEarly)
 
 	toolGcore = tool{name: nameGcore, dump: func(b *bench, v *victim, dir string) sample {
 		s, _ := command("gcore", "-o", filepath.Join(dir, "core"), strconv.Itoa(v.pid))
@@ -51,7 +48,7 @@ var (
 	// thread misses then is the machine's noise.
 	toolIdle = tool{name: nameIdle, dump: func(*bench, *victim, string) sample {
 		time.Sleep(100 * time.Millisecond)
-		return sample{wall: -1, cpu: -1, rss: -1, own: -1, disk: -1}
+		return sample{wall: -1, flush: -1, cpu: -1, rss: -1, own: -1, disk: -1}
 	}, noFile: true}
 )
 
@@ -72,6 +69,14 @@ func kernelCore(b *bench, v *victim, dir string) sample {
 	// The process is gone afterwards: there is no pause to speak of, and no
 	// memory of a program.
 	return sample{wall: time.Duration(a["us"]) * time.Microsecond, cpu: time.Duration(a["cpu"]) * time.Microsecond, rss: -1, own: -1, seen: -1}
+}
+
+func limitTool(name, how string) tool {
+	return tool{name: name, dump: func(b *bench, v *victim, dir string) sample {
+		s, _ := command(b.self, childFlag, "limit", strconv.Itoa(v.pid), strconv.FormatUint(v.addr, 10),
+			strconv.FormatInt(v.size, 10), filepath.Join(dir, "memory"), how)
+		return s
+	}, leastShare: 1}
 }
 
 func procdumpTool(name string, leastShare int64, switches ...string) tool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,6 +74,9 @@ func newReader(m snapshot.Memory) *reader { return &reader{m: m, buf: make([]byt
 
 // read calls put for each batch: bytes that were read, and where they go.
 func (r *reader) read(ctx context.Context, w work, put func([]byte, []snapshot.Placement) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	ranges := make([]snapshot.Range, len(w))
 	for i := range w {
 		ranges[i] = w[i].Range
@@ -276,7 +280,10 @@ func (o *compressed) copy(ctx context.Context, m snapshot.Memory, places []snaps
 
 // skip fills up to off with zeros.
 func (o *compressed) skip(off int64) error {
-	if off <= o.pos {
+	if off < o.pos {
+		return fmt.Errorf("write compressed dump: offset %#x is behind %#x", off, o.pos)
+	}
+	if off == o.pos {
 		return nil
 	}
 	err := o.w.WriteZeros(off - o.pos)

@@ -122,8 +122,9 @@ type layout interface {
 	Head() ([]byte, error)
 }
 
-// Run writes the dumps and always resumes the source. What ctx's cause is ends
-// it early. The results are as Outputs; each tells its own error.
+// Run writes the dumps and always resumes the source. Prepare must have
+// succeeded. The end of ctx ends it early, with ctx's cause as the error. The
+// results are as Outputs; each tells its own error.
 func (j *Job) Run(ctx context.Context, src Source) []Result {
 	defer src.Resume()
 	results := make([]Result, len(j.Outputs))
@@ -160,9 +161,12 @@ func (d *dump) fail(err error) {
 	if err == nil || d.res.Err != nil {
 		return
 	}
-	if fsys.IsNoSpace(err) {
-		err = fmt.Errorf("write dump in %s: %w: nothing is left of the unfinished file; free some space, name another folder, or take a smaller kind (-mm, -mp) or -z (%w)",
-			d.res.Output.Mask.Folder(), ErrNoSpace, err)
+	const remedy = "name another folder, or take a smaller kind (-mm, -mp) or -z"
+	switch folder := d.res.Output.Mask.Folder(); {
+	case fsys.IsNoSpace(err):
+		err = fmt.Errorf("write dump in %s: %w: nothing is left of the unfinished file; free some space, %s (%w)", folder, ErrNoSpace, remedy, err)
+	case fsys.IsTooLarge(err):
+		err = fmt.Errorf("write dump in %s: no file there may become that large: nothing is left of the unfinished one; raise the limit (ulimit -f), %s (%w)", folder, remedy, err)
 	}
 	d.res.Err = err
 	if d.out != nil {
@@ -187,12 +191,16 @@ func (d *dump) plan(p *snapshot.Process) error {
 	if err != nil {
 		return fmt.Errorf("lay out dump: %w", err)
 	}
-	if o.Mask.Compress() {
-		d.out, err = newCompressed(d.file.File, d.layout)
-	} else {
+	if !o.Mask.Compress() {
 		d.out = &plain{f: d.file.File, size: d.layout.Size()}
+		return nil
 	}
-	return err
+	out, err := newCompressed(d.file.File, d.layout)
+	if err != nil {
+		return err
+	}
+	d.out = out
+	return nil
 }
 
 // copy writes the memory.
@@ -224,13 +232,13 @@ func (d *dump) finish(ctx context.Context, j *Job) error {
 	if err := d.file.Sync(); err != nil {
 		return fmt.Errorf("write dump to disk: %w", err)
 	}
-	if d.res.Path, err = link(d.file, d.res.Output); err != nil {
-		return err
-	}
 	d.res.Full = d.layout.Size()
 	d.res.Disk = fsys.Allocated(d.file.File)
 	if st, err := d.file.Stat(); err == nil {
 		d.res.Size = st.Size()
+	}
+	if d.res.Path, err = link(d.file, d.res.Output); err != nil {
+		return err
 	}
 	if j.Sidecar != nil {
 		d.sidecar(j)

@@ -236,10 +236,16 @@ func TestProgressBar(t *testing.T) {
 	if got := visible(terminal.String()); got != "procdump: hello\n" {
 		t.Errorf("after a line the terminal shows %q", got)
 	}
+	before := terminal.Len()
+	s.Error(errors.New("again"))
+	s.Flush()
+	if got := terminal.String()[before:]; got != "procdump: again\n" {
+		t.Errorf("with no bar there a line is written as %q", got)
+	}
 	step(time.Second, 2000<<20)
 	d.Complete(Result{Path: "x.core"})
 	s.Flush()
-	if got := visible(terminal.String()); got != "procdump: hello\n" {
+	if got := visible(terminal.String()); got != "procdump: hello\nprocdump: again\n" {
 		t.Errorf("after the end the terminal shows %q", got)
 	}
 	if got := step(time.Second, 2000<<20); got != "" {

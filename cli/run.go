@@ -26,15 +26,16 @@ type run struct {
 
 // run does what the options ask for and returns the exit code.
 func (r *run) run(ctx context.Context) int {
+	var targets []target.Process
+	var dumps, code int
 	if r.o.Action == ActionCancel {
-		return r.cancel()
+		code = r.cancel()
+	} else if targets, code = r.targets(ctx); len(targets) > 0 {
+		dumps, code = r.all(ctx, targets)
 	}
-	targets, code := r.targets(ctx)
-	if len(targets) == 0 {
-		return code
+	if len(targets) > 0 || r.o.JSON {
+		r.console.End(code == ExitOK, dumps, code)
 	}
-	dumps, code := r.all(ctx, targets)
-	r.console.End(code == ExitOK, dumps, code)
 	return code
 }
 
@@ -56,7 +57,7 @@ func (r *run) targets(ctx context.Context) ([]target.Process, int) {
 	// anything is launched.
 	if err := r.parseMask(r.o.All); err != nil {
 		r.console.Error(err)
-		return nil, ExitFailed
+		return nil, ExitUsage
 	}
 	if r.o.Launch != nil {
 		p, err := r.launch(ctx)

@@ -1,6 +1,10 @@
 package dumpkind
 
-import "procdump/snapshot"
+import (
+	"debug/elf"
+
+	"procdump/snapshot"
+)
 
 // Bits of Options.Mask, as in /proc/PID/coredump_filter (core(5)).
 const (
@@ -15,55 +19,77 @@ const (
 	MaskDAXShared      = 1 << 8
 )
 
-// custom takes what the kernel would write into a core of a process with this
-// coredump_filter (fs/coredump.c, vma_dump_size). Mappings of DAX files are
-// taken by the bits of files: nothing in /proc tells them apart.
-func (s *selector) custom(g *snapshot.Region) error {
-	all := func(snapshot.Extent) bool { return true }
-	has := func(bit uint32) bool { return s.o.Mask&bit != 0 }
+const notInMask = "not in the mask"
+
+type mask uint32
+
+// takes tells whether the mask takes a region that is not a private mapping of
+// a file. Mappings of DAX files are taken by the bits of files: nothing in
+// /proc tells them apart.
+func (m mask) takes(g *snapshot.Region) bool {
 	shared := g.Perm&snapshot.Shared != 0
-	const why = "not in the mask"
 	switch {
-	case g.Path == "[vdso]":
-		s.ranges = append(s.ranges, g.Range)
-		return nil
+	case g.Flags&snapshot.HugeTLB != 0 && shared:
+		return m.has(MaskHugetlbShared)
 	case g.Flags&snapshot.HugeTLB != 0:
-		if has(MaskHugetlbPrivate) && !shared || has(MaskHugetlbShared) && shared {
-			return s.existing(g, all, "never touched")
-		}
+		return m.has(MaskHugetlbPrivate)
+	case shared && (g.Deleted || nameless(g.Path)): // the kernel's test is that no link is left
+		return m.has(MaskAnonShared)
 	case shared:
-		if has(MaskAnonShared) && (g.Deleted || volatilePath(g.Path)) || has(MaskFileShared) && !g.Deleted {
-			return s.existing(g, all, "not in memory and not readable from its file")
-		}
-	case g.Anonymous():
-		if has(MaskAnonPrivate) {
-			return s.anonymous(g)
-		}
-	default:
-		return s.customFile(g, has)
+		return m.has(MaskFileShared)
 	}
-	s.leave(g.Range, g, why)
-	return nil
+	return m.has(MaskAnonPrivate)
 }
 
-// customFile takes a private file mapping.
-func (s *selector) customFile(g *snapshot.Region, has func(uint32) bool) error {
-	all := func(snapshot.Extent) bool { return true }
+func (m mask) has(bit mask) bool { return m&bit != 0 }
+
+// custom takes what the kernel would write into a core of a process with this
+// coredump_filter (fs/coredump.c, vma_dump_size).
+func (s *selector) custom(g *snapshot.Region) error {
+	switch {
+	case g.Path == "[vdso]":
+		return s.existing(g.Range, g, all, absent)
+	case g.Flags&snapshot.HugeTLB == 0 && g.Perm&snapshot.Shared == 0 && !g.Anonymous():
+		return s.customFile(g)
+	case !mask(s.o.Mask).takes(g):
+		s.leave(g.Range, g, notInMask)
+		return nil
+	case g.Flags&snapshot.HugeTLB != 0:
+		return s.existing(g.Range, g, all, "never touched")
+	case g.Perm&snapshot.Shared != 0:
+		return s.existing(g.Range, g, all, absent)
+	}
+	return s.anonymous(g)
+}
+
+// customFile takes a private file mapping: all of it where the process has
+// changed a page, as the kernel does.
+func (s *selector) customFile(g *snapshot.Region) error {
 	changed := false
-	if has(MaskAnonPrivate) && !has(MaskFilePrivate) {
+	if mask(s.o.Mask).has(MaskAnonPrivate) && !mask(s.o.Mask).has(MaskFilePrivate) {
 		if err := s.walk(g.Range, func(x snapshot.Extent) { changed = changed || x.Anonymous() }); err != nil {
 			return err
 		}
 	}
-	if changed || has(MaskFilePrivate) {
-		return s.existing(g, all, "not in memory and not readable from its file")
+	if changed || mask(s.o.Mask).has(MaskFilePrivate) {
+		return s.existing(g.Range, g, all, absent)
 	}
-	if has(MaskELFHeaders) && g.Offset == 0 && g.Flags&snapshot.Image != 0 {
+	rest := g.Range
+	if mask(s.o.Mask).has(MaskELFHeaders) && g.Offset == 0 && s.beginsELF(g) {
 		head := snapshot.Range{Addr: g.Addr, Size: min(s.page, g.Size)}
-		s.ranges = append(s.ranges, head)
-		s.leave(snapshot.Range{Addr: head.End(), Size: g.End() - head.End()}, g, "not in the mask")
-		return nil
+		s.take(head)
+		rest = snapshot.Range{Addr: head.End(), Size: g.Size - head.Size}
 	}
-	s.leave(g.Range, g, "not in the mask")
+	s.leave(rest, g, notInMask)
 	return nil
+}
+
+// beginsELF tells whether a readable region begins with an ELF header.
+func (s *selector) beginsELF(g *snapshot.Region) bool {
+	magic := make([]byte, len(elf.ELFMAG))
+	if g.Perm&snapshot.Read == 0 {
+		return false
+	}
+	_, err := s.p.Memory.ReadMemory(magic, g.Addr)
+	return err == nil && string(magic) == elf.ELFMAG
 }

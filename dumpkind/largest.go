@@ -1,7 +1,7 @@
 package dumpkind
 
 import (
-	"slices"
+	"strings"
 
 	"procdump/snapshot"
 )
@@ -16,39 +16,34 @@ const (
 // area is all allocations of one size together: a cache is often many equal
 // ones. Stacks, the heap, and chunks that a stack or register points into stay.
 func (s *selector) dropLargest() error {
-	area := s.largestArea()
+	area, _ := s.largestArea()
 	if area == nil {
 		return nil
 	}
-	stacks := s.stacks()
-	img, _, err := snapshot.CopyMemory(s.p.Memory, stacks)
+	img, _, err := s.copyStacks()
 	if err != nil {
 		return err
 	}
-	used := s.chunksPointedAt(img)
-	var drop []snapshot.Range
-	for _, r := range area {
-		for at := r.Addr; at < r.End(); {
-			end := min(r.End(), (at/largestChunk+1)*largestChunk)
-			if !used[at/largestChunk] {
-				drop = append(drop, snapshot.Range{Addr: at, Size: end - at})
-			}
-			at = end
+	stay := s.chunksPointedAt(img, area)
+	for i := range s.p.Threads {
+		// A stack that its thread left for an alternate one.
+		if g, _ := interrupted(s.p, &s.p.Threads[i], img); g != nil {
+			stay = append(stay, g.Range)
 		}
 	}
-	drop = snapshot.MergeRanges(drop, 0)
-	s.ranges = subtract(snapshot.MergeRanges(s.ranges, 0), drop)
-	for _, r := range drop {
+	kept := subtract(s.ranges, subtract(area, snapshot.MergeRanges(stay, 0)))
+	for _, r := range subtract(s.ranges, kept) {
 		if i := s.p.FindRegion(r.Addr); i >= 0 {
 			s.leave(r, &s.p.Regions[i], "largest private area (-mpx)")
 		}
 	}
+	s.ranges = kept
 	return nil
 }
 
-// largestArea returns the allocations of the largest area, or nil if it is not
-// large enough to be left out.
-func (s *selector) largestArea() []snapshot.Range {
+// largestArea returns the allocations of the largest area and how many bytes of
+// it exist, or nothing if it is not large enough to be left out.
+func (s *selector) largestArea() ([]snapshot.Range, uint64) {
 	type area struct {
 		ranges []snapshot.Range
 		bytes  uint64
@@ -68,9 +63,14 @@ func (s *selector) largestArea() []snapshot.Range {
 		}
 		cur, curBytes = snapshot.Range{}, 0
 	}
+	stacks := map[*snapshot.Region]bool{}
+	for i := range s.p.Threads {
+		stacks[stackRegion(s.p, s.p.Threads[i].Registers.SP())] = true
+	}
 	for i := range s.p.Regions {
 		g := &s.p.Regions[i]
-		if !g.Anonymous() || g.Path == "[heap]" || g.Path == "[stack]" || g.Path == "[vdso]" || s.holdsStack(g) {
+		if !g.Anonymous() || g.Path == "[heap]" || g.Path == "[vdso]" || g.Flags&snapshot.GrowsDown != 0 ||
+			strings.HasPrefix(g.Path, "[stack") || excluded(g, s.o.DontDump) != "" || stacks[g] {
 			flush()
 			continue
 		}
@@ -84,31 +84,35 @@ func (s *selector) largestArea() []snapshot.Range {
 	flush()
 	var best *area
 	for _, a := range bySize {
-		if a.bytes > largestMin && (best == nil || a.bytes > best.bytes) {
+		if a.bytes > largestMin && (best == nil || a.bytes > best.bytes || a.bytes == best.bytes && a.ranges[0].Addr < best.ranges[0].Addr) {
 			best = a
 		}
 	}
 	if best == nil {
-		return nil
+		return nil, 0
 	}
-	return best.ranges
+	return best.ranges, best.bytes
 }
 
-func (s *selector) holdsStack(g *snapshot.Region) bool {
-	return slices.ContainsFunc(s.p.Threads, func(t snapshot.Thread) bool { return g.Contains(t.Registers.SP()) })
-}
-
-// chunksPointedAt returns the chunks that registers and stack words point into.
-func (s *selector) chunksPointedAt(img *snapshot.MemoryImage) map[uint64]bool {
-	out := map[uint64]bool{}
+// chunksPointedAt returns the chunks of the area that registers and stack words
+// point into.
+func (s *selector) chunksPointedAt(img *snapshot.MemoryImage, area []snapshot.Range) []snapshot.Range {
+	var out []snapshot.Range
+	seen := map[uint64]bool{}
+	add := func(v uint64) {
+		if chunk := v / largestChunk; !seen[chunk] && inAny(area, v) {
+			seen[chunk] = true
+			out = append(out, snapshot.Range{Addr: chunk * largestChunk, Size: largestChunk})
+		}
+	}
 	w := s.p.Machine().PointerSize()
 	for i := range s.p.Threads {
 		th := &s.p.Threads[i]
 		for _, v := range th.Registers.Values() {
-			out[v/largestChunk] = true
+			add(v)
 		}
 		for b := stackBytes(img, th); len(b) >= w && w > 0; b = b[w:] {
-			out[word(b, w)/largestChunk] = true
+			add(word(b, w))
 		}
 	}
 	return out

@@ -1,6 +1,8 @@
 package dumpkind
 
 import (
+	"slices"
+
 	"procdump/snapshot"
 )
 
@@ -11,6 +13,7 @@ type pages struct {
 	cache [4096]uint64
 	shift uint
 	max   int
+	skip  []snapshot.Range // in the dump anyway
 }
 
 func (ps *pages) add(page uint64) {
@@ -19,14 +22,16 @@ func (ps *pages) add(page uint64) {
 		return
 	}
 	*slot = page
-	ps.list = append(ps.list, page)
+	if !inAny(ps.skip, page) {
+		ps.list = append(ps.list, page)
+	}
 }
 
 // pointed lists the pages that registers and stack words point at: those that
 // exist and that no file on disk holds. Threads come in order, so that the
 // blamed one's are in before the budget is spent.
 func (s *selector) pointed(img *snapshot.MemoryImage) ([]snapshot.Range, error) {
-	ps := &pages{shift: 12, max: 4 * pointedBudget / int(s.page)}
+	ps := &pages{shift: 12, max: 4 * pointedBudget / int(s.page), skip: img.Ranges()}
 	last := -1 // the region of the last hit: words of a stack cluster
 	add := func(v uint64) {
 		if v < 0x10000 {
@@ -59,11 +64,37 @@ func (s *selector) pointed(img *snapshot.MemoryImage) ([]snapshot.Range, error) 
 			add(word(b, w))
 		}
 	}
-	var rs []snapshot.Range
-	for _, p := range ps.list {
-		rs = append(rs, snapshot.Range{Addr: p, Size: s.page})
+	return s.affordable(ps.list)
+}
+
+// pointedBatch is how many pages are looked up at a time.
+const pointedBatch = 1024
+
+// affordable keeps of pages, the most important of which come first, those that
+// are worth it, up to the budget.
+func (s *selector) affordable(pages []uint64) ([]snapshot.Range, error) {
+	var out []snapshot.Range
+	budget := uint64(pointedBudget)
+	for batch := range slices.Chunk(pages, pointedBatch) {
+		rs := make([]snapshot.Range, len(batch))
+		for i, p := range batch {
+			rs[i] = snapshot.Range{Addr: p, Size: s.page}
+		}
+		some, err := s.inMemory(snapshot.MergeRanges(rs, 0))
+		if err != nil {
+			return nil, err
+		}
+		out = snapshot.MergeRanges(out, 0)
+		for _, r := range subtract(some, out) { // a page may be in several batches
+			r.Size = min(r.Size, budget)
+			budget -= r.Size
+			out = append(out, r)
+			if budget == 0 {
+				return out, nil
+			}
+		}
 	}
-	return s.inMemory(snapshot.MergeRanges(rs, 0))
+	return out, nil
 }
 
 // worth tells whether pages of a region may belong to a mini dump.
@@ -72,10 +103,9 @@ func (s *selector) worth(g *snapshot.Region) bool {
 }
 
 // inMemory keeps of ranges the pages that exist and that are private to the
-// process or shared memory, up to the budget.
+// process or shared memory.
 func (s *selector) inMemory(rs []snapshot.Range) ([]snapshot.Range, error) {
 	var out []snapshot.Range
-	budget := uint64(pointedBudget)
 	const span = 16 << 20
 	for i := 0; i < len(rs); {
 		j := i + 1
@@ -95,12 +125,7 @@ func (s *selector) inMemory(rs []snapshot.Range) ([]snapshot.Range, error) {
 				k++
 			}
 			for l := k; l < j && rs[l].Addr < x.End(); l++ {
-				r := rs[l].Intersect(x.Range)
-				if r.Size > budget {
-					return out, nil
-				}
-				budget -= r.Size
-				out = append(out, r)
+				out = append(out, rs[l].Intersect(x.Range))
 			}
 		}
 		i = j

@@ -3,9 +3,9 @@ package dumpkind
 import (
 	"bytes"
 	"encoding/binary"
-	"regexp"
 	"slices"
 	"sort"
+	"strings"
 
 	"procdump/arch"
 	"procdump/snapshot"
@@ -22,11 +22,11 @@ const (
 
 // scrub makes a triage dump of a copy of stacks and link structures. It keeps
 // the words of stacks that are small integers, or addresses of stacks or code,
-// and the exact bytes of keep; everything else is overwritten. It removes the
+// and what safe lists; everything else is overwritten. It removes the
 // environment, the command line's values, open files, vector registers, and
 // user names in paths.
-func scrub(p *snapshot.Process, img *snapshot.MemoryImage, keep []snapshot.Range) {
-	s := &scrubber{p: p, word: p.Machine().PointerSize(), keep: keep}
+func scrub(p *snapshot.Process, img *snapshot.MemoryImage) {
+	s := &scrubber{p: p, word: p.Machine().PointerSize(), keep: safe(p, img)}
 	for i := range p.Regions {
 		if g := &p.Regions[i]; g.Perm&snapshot.Execute != 0 {
 			s.code = append(s.code, g.Range)
@@ -39,13 +39,9 @@ func scrub(p *snapshot.Process, img *snapshot.MemoryImage, keep []snapshot.Range
 		if k := p.FindRegion(st.Addr); k >= 0 {
 			s.stacks = append(s.stacks, p.Regions[k].Range)
 		}
-		// A signal handler's interrupted stack.
-		if old := signalFrameSP(&p.Threads[i], stackBytes(img, &p.Threads[i])); old != 0 {
-			if k := p.FindRegion(old); k >= 0 {
-				g := p.Regions[k]
-				s.stacks = append(s.stacks, g.Range)
-				used = append(used, snapshot.Range{Addr: old, Size: g.End() - old})
-			}
+		if g, old := interrupted(p, &p.Threads[i], img); g != nil {
+			s.stacks = append(s.stacks, g.Range)
+			used = append(used, old)
 		}
 	}
 	s.stacks = snapshot.MergeRanges(s.stacks, 0)
@@ -151,15 +147,40 @@ func (s *scrubber) threads() {
 	}
 }
 
-// homeDir finds the user's name in a path.
-var homeDir = regexp.MustCompile(`((?:^|[\s/\\])(?:home|Users|users)[/\\])([^/\\\s]+)`)
+// hideUser overwrites user names in the paths of a text, one to a line at most.
+// Lengths stay, and so does the last element of each path.
+func hideUser(text []byte) []byte {
+	out := bytes.Clone(text)
+	var parents [2]string // the two elements before
+	for start := 0; start < len(out); {
+		n := bytes.IndexAny(out[start:], "/\\\n")
+		if n < 0 {
+			break
+		}
+		end := start + n
+		if out[end] == '\n' {
+			parents, start = [2]string{}, end+1
+			continue
+		}
+		element := string(out[start:end])
+		if parentOfUsers(parents) {
+			copy(out[start:end], strings.Repeat("*", n))
+		}
+		parents, start = [2]string{parents[1], element}, end+1
+	}
+	return out
+}
 
-// hideUser overwrites user names in paths; the length stays.
-func hideUser(path []byte) []byte {
-	return homeDir.ReplaceAllFunc(path, func(m []byte) []byte {
-		k := homeDir.FindSubmatchIndex(m)
-		return append(bytes.Clone(m[:k[4]]), bytes.Repeat([]byte{'*'}, k[5]-k[4])...)
-	})
+// parentOfUsers tells whether the folder with this path, of which the last two
+// elements are known, has one folder for each user.
+func parentOfUsers(path [2]string) bool {
+	switch path[1] {
+	case "home", "Users", "users":
+		return true
+	case "media": // /media/NAME, /run/media/NAME
+		return path[0] == "run" || path[0] == "" || strings.HasSuffix(path[0], " ")
+	}
+	return false
 }
 
 func hideUserIn(path string) string { return string(hideUser([]byte(path))) }
@@ -198,12 +219,26 @@ func (s *scrubber) metadata(img *snapshot.MemoryImage) {
 			l.Maps[i].Name = hideUserIn(l.Maps[i].Name)
 		}
 		for _, r := range l.Ranges {
-			if b := img.Bytes(r.Addr); uint64(len(b)) >= r.Size && bytes.HasPrefix(b, []byte("/")) {
-				copy(b, hideUser(b[:r.Size]))
-			}
+			hideUserAt(img, r)
 		}
 		p.Linker = &l
 	}
 	p.Info.CommandLine = nil
 	p.Info.Container = ""
+}
+
+// hideUserAt overwrites the user's name in memory if r holds a name with its
+// NUL, and not one of the linker's structures.
+func hideUserAt(img *snapshot.MemoryImage, r snapshot.Range) {
+	if r.Size == 0 || r.Size > maxPath {
+		return
+	}
+	b := make([]byte, r.Size)
+	if _, err := img.ReadMemory(b, r.Addr); err != nil || bytes.IndexByte(b, 0) != len(b)-1 {
+		return
+	}
+	for b = hideUser(b); len(b) > 0; {
+		n := copy(img.Bytes(r.Addr), b)
+		b, r.Addr = b[n:], r.Addr+uint64(n)
+	}
 }

@@ -1,7 +1,10 @@
 package dumpkind
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"procdump/snapshot"
 )
@@ -39,10 +42,14 @@ type selector struct {
 	o       Options
 	page    uint64
 	hole    uint64
-	ranges  []snapshot.Range
-	leftOut []snapshot.LeftOut
-	bytes   uint64 // left out
+	ranges  []snapshot.Range   // ascending, joined
+	leftOut []snapshot.LeftOut // some more than maxLeftOut at most
+	cut     bool               // there were more
+	bytes   uint64             // left out
 }
+
+// maxLeftOut bounds the pieces that a dump lists as left out: the largest.
+const maxLeftOut = 1000
 
 // Select chooses the memory of a dump. Process.Info of the result tells what
 // was left out. An error means that the process is gone.
@@ -71,21 +78,33 @@ func Select(p *snapshot.Process, o Options) (*Selection, error) {
 			return nil, err
 		}
 	}
-	sel := &Selection{Process: s.copy(), Ranges: snapshot.MergeRanges(s.ranges, 0)}
-	return sel, nil
+	return &Selection{Process: s.copy(), Ranges: s.ranges}, nil
 }
 
 // copy is the process with what this selection says of itself.
 func (s *selector) copy() *snapshot.Process {
+	s.cutLeftOut()
 	q := *s.p
 	q.Info.Kind = s.o.Kind.String()
-	q.Info.LeftOut = append(q.Info.LeftOut[:len(q.Info.LeftOut):len(q.Info.LeftOut)], s.leftOut...)
+	q.Info.LeftOut = append(slices.Clone(q.Info.LeftOut), s.leftOut...)
 	q.Info.LeftOutBytes = s.bytes
-	const maxListed = 1000
-	if len(q.Info.LeftOut) > maxListed {
-		q.Info.LeftOut, q.Info.Truncated = q.Info.LeftOut[:maxListed], true
-	}
+	q.Info.Truncated = q.Info.Truncated || s.cut
+	// Each dump of a trigger adds its own.
+	q.Info.Unreadable = slices.Clone(q.Info.Unreadable)
 	return &q
+}
+
+// take adds a range that begins at or after the start of the one before it.
+func (s *selector) take(r snapshot.Range) {
+	if r.Size == 0 {
+		return
+	}
+	if n := len(s.ranges); n > 0 && r.Addr <= s.ranges[n-1].End() {
+		last := &s.ranges[n-1]
+		last.Size = max(last.End(), r.End()) - last.Addr
+		return
+	}
+	s.ranges = append(s.ranges, r)
 }
 
 func (s *selector) leave(r snapshot.Range, g *snapshot.Region, why string) {
@@ -97,7 +116,19 @@ func (s *selector) leave(r snapshot.Range, g *snapshot.Region, why string) {
 		s.leftOut[n-1].Range.Size += r.Size
 		return
 	}
+	if len(s.leftOut) >= 4*maxLeftOut {
+		s.cutLeftOut()
+	}
 	s.leftOut = append(s.leftOut, snapshot.LeftOut{Range: r, What: g.Path, Why: why})
+}
+
+// cutLeftOut keeps the largest pieces that were left out, ascending.
+func (s *selector) cutLeftOut() {
+	if len(s.leftOut) > maxLeftOut {
+		slices.SortStableFunc(s.leftOut, func(a, b snapshot.LeftOut) int { return cmp.Compare(b.Range.Size, a.Range.Size) })
+		s.leftOut, s.cut = s.leftOut[:maxLeftOut], true
+	}
+	slices.SortStableFunc(s.leftOut, func(a, b snapshot.LeftOut) int { return cmp.Compare(a.Range.Addr, b.Range.Addr) })
 }
 
 // excluded tells why no kind takes a region, or "".
@@ -124,38 +155,53 @@ func (s *selector) region(g *snapshot.Region) error {
 	}
 	switch {
 	case g.Path == "[vdso]":
-		s.ranges = append(s.ranges, g.Range)
-		return nil
+		return s.existing(g.Range, g, all, absent)
 	case g.Anonymous():
 		return s.anonymous(g)
-	case s.o.Kind == Full || g.Deleted || g.Perm&snapshot.Shared != 0 && (g.Perm&snapshot.Write != 0 || volatilePath(g.Path)):
-		return s.existing(g, func(snapshot.Extent) bool { return true }, "not in memory and not readable from its file")
+	case s.o.Kind == Full || lost(g):
+		return s.existing(g.Range, g, all, absent)
 	}
-	if g.Flags&snapshot.Image != 0 {
-		s.imageHeader(g)
+	rest := g.Range
+	if s.beginsModule(g) {
+		// Without its header no debugger knows which file was mapped.
+		head := snapshot.Range{Addr: g.Addr, Size: min(s.page, g.Size)}
+		if err := s.existing(head, g, all, absent); err != nil {
+			return err
+		}
+		rest = snapshot.Range{Addr: head.End(), Size: g.Size - head.Size}
 	}
-	return s.existing(g, snapshot.Extent.Anonymous, "unchanged page of a file that is still there")
+	return s.existing(rest, g, snapshot.Extent.Anonymous, "unchanged page of a file that is still there")
 }
 
-// volatilePath tells whether a file lives in memory only.
-func volatilePath(path string) bool {
-	for _, dir := range []string{"/dev/shm/", "/memfd:", "/SYSV", "/dev/zero"} {
-		if len(path) >= len(dir) && path[:len(dir)] == dir {
+// absent is why a page that was wanted is not taken.
+const absent = "not in memory and not readable from its file"
+
+func all(snapshot.Extent) bool { return true }
+
+// nameless tells whether a path is what the kernel calls shared memory that no
+// folder has a name for. It says "(deleted)" of most of it, but not of all.
+func nameless(path string) bool {
+	for _, kind := range []string{"/memfd:", "/SYSV", "/dev/zero", "[anon_shmem:"} {
+		if strings.HasPrefix(path, kind) {
 			return true
 		}
 	}
 	return false
 }
 
-// imageHeader takes the first page of a module: without it no debugger knows
-// which file was mapped.
-func (s *selector) imageHeader(g *snapshot.Region) {
-	for i := range s.p.Modules {
-		if s.p.Modules[i].Addr == g.Addr {
-			s.ranges = append(s.ranges, snapshot.Range{Addr: g.Addr, Size: min(s.page, g.Size)})
-			return
-		}
-	}
+// volatilePath tells whether a file lives in memory only.
+func volatilePath(path string) bool { return nameless(path) || strings.HasPrefix(path, "/dev/shm/") }
+
+// lost tells whether the file behind a region cannot be trusted to hold the
+// region's content later on.
+func lost(g *snapshot.Region) bool {
+	const sharedWrite = snapshot.Shared | snapshot.Write
+	return g.Deleted || volatilePath(g.Path) || g.Perm&sharedWrite == sharedWrite
+}
+
+func (s *selector) beginsModule(g *snapshot.Region) bool {
+	return g.Flags&snapshot.Image != 0 &&
+		slices.ContainsFunc(s.p.Modules, func(m snapshot.Module) bool { return m.Addr == g.Addr })
 }
 
 // anonymous takes private anonymous memory: all of it, what does not exist as
@@ -167,7 +213,7 @@ func (s *selector) anonymous(g *snapshot.Region) error {
 		hole = s.page
 	}
 	if g.Size < hole && g.Flags&snapshot.Userfault == 0 {
-		s.ranges = append(s.ranges, g.Range)
+		s.take(g.Range)
 		return nil
 	}
 	why := "never touched"
@@ -181,7 +227,7 @@ func (s *selector) anonymous(g *snapshot.Region) error {
 			s.leave(snapshot.Range{Addr: at, Size: x.Addr - at}, g, why)
 			at = x.Addr
 		}
-		s.ranges = append(s.ranges, snapshot.Range{Addr: at, Size: x.End() - at})
+		s.take(snapshot.Range{Addr: at, Size: x.End() - at})
 		at = x.End()
 	})
 	if err != nil {
@@ -189,24 +235,24 @@ func (s *selector) anonymous(g *snapshot.Region) error {
 	}
 	if g.End()-at >= hole {
 		s.leave(snapshot.Range{Addr: at, Size: g.End() - at}, g, why)
-	} else if at < g.End() {
-		s.ranges = append(s.ranges, snapshot.Range{Addr: at, Size: g.End() - at})
+	} else {
+		s.take(snapshot.Range{Addr: at, Size: g.End() - at})
 	}
 	return nil
 }
 
-// existing takes the extents of a region that want accepts.
-func (s *selector) existing(g *snapshot.Region, want func(snapshot.Extent) bool, why string) error {
-	at := g.Addr
-	err := s.walk(g.Range, func(x snapshot.Extent) {
+// existing takes the extents of a part of region g that want accepts.
+func (s *selector) existing(part snapshot.Range, g *snapshot.Region, want func(snapshot.Extent) bool, why string) error {
+	at := part.Addr
+	err := s.walk(part, func(x snapshot.Extent) {
 		if !want(x) {
 			return
 		}
 		s.leave(snapshot.Range{Addr: at, Size: x.Addr - at}, g, why)
-		s.ranges = append(s.ranges, x.Range)
+		s.take(x.Range)
 		at = x.End()
 	})
-	s.leave(snapshot.Range{Addr: at, Size: g.End() - at}, g, why)
+	s.leave(snapshot.Range{Addr: at, Size: part.End() - at}, g, why)
 	return err
 }
 
@@ -224,9 +270,6 @@ func (s *selector) walk(r snapshot.Range, f func(snapshot.Extent)) error {
 			f(x)
 		}
 		at = w.End()
-	}
-	if n := len(s.ranges); n > 1<<16 {
-		s.ranges = snapshot.MergeRanges(s.ranges, 0)
 	}
 	return nil
 }

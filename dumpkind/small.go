@@ -1,9 +1,10 @@
 package dumpkind
 
 import (
+	"encoding/binary"
 	"slices"
+	"sort"
 
-	"procdump/arch"
 	"procdump/snapshot"
 )
 
@@ -14,26 +15,21 @@ const (
 	maxStack      = 8 << 20  // one stack, while the budget lasts
 	minStack      = 16 << 10 // one stack, however many there are
 	pointedBudget = 16 << 20 // what stacks and registers point at
-	codeWindow    = 128      // each side of a program counter
-	pointedBefore = 256      // kept below an address that a stack or register holds
-	pointedAfter  = 768      // and above
+	extraBudget   = 48 << 20 // all that is no stack
+	maxVDSO       = 1 << 20
+	maxDynamic    = 768 // of a .dynamic section; usual ones have some 30 entries
+	codeWindow    = 128 // each side of a program counter
+	pointedBefore = 256 // kept below an address that a stack or register holds
+	pointedAfter  = 768 // and above
 )
 
 // small selects Mini and Triage, and copies them.
 func (s *selector) small() (*Selection, error) {
-	stacks := s.stacks()
-	img, bad, err := snapshot.CopyMemory(s.p.Memory, stacks)
+	img, bad, err := s.copyStacks()
 	if err != nil {
 		return nil, err
 	}
-	if more := s.interrupted(img, stacks); len(more) > 0 {
-		stacks = snapshot.MergeRanges(append(slices.Clone(stacks), more...), 0)
-		if img, bad, err = snapshot.CopyMemory(s.p.Memory, stacks); err != nil {
-			return nil, err
-		}
-	}
-	fixed := s.fixed()
-	extra := slices.Clone(fixed)
+	extra := s.fixed()
 	if s.o.Kind == Mini {
 		pointed, err := s.pointed(img)
 		if err != nil {
@@ -41,7 +37,10 @@ func (s *selector) small() (*Selection, error) {
 		}
 		extra = append(extra, pointed...)
 	}
-	extra = subtract(s.wholePages(extra), stacks)
+	if extra, err = s.wholePages(extra); err != nil {
+		return nil, err
+	}
+	extra = first(subtract(extra, img.Ranges()), extraBudget)
 	rest, missing, err := snapshot.CopyMemory(s.p.Memory, extra)
 	if err != nil {
 		return nil, err
@@ -49,13 +48,48 @@ func (s *selector) small() (*Selection, error) {
 	img.Add(rest)
 	sel := &Selection{Process: s.copy(), Ranges: slices.Clone(img.Ranges()), Buffered: true}
 	sel.Process.Memory = img
-	sel.Process.Info.Unreadable = append(bad, missing...)
+	sel.Process.Info.Unreadable = snapshot.MergeRanges(append(bad, missing...), 0)
 	sel.Process.Info.LeftOut = nil // nearly everything; the sum tells
 	sel.Process.Info.LeftOutBytes = s.residentBytes() - min(s.residentBytes(), total(sel.Ranges))
 	if s.o.Kind == Triage {
-		scrub(sel.Process, img, s.exact(fixed))
+		scrub(sel.Process, img)
 	}
 	return sel, nil
+}
+
+// copyStacks copies the stacks that the threads are on, and those that they
+// left for an alternate signal stack.
+func (s *selector) copyStacks() (img *snapshot.MemoryImage, bad []snapshot.Range, err error) {
+	var more []snapshot.Range
+	for {
+		stacks, err := s.stacks(more)
+		if err != nil {
+			return nil, nil, err
+		}
+		img, bad, err = snapshot.CopyMemory(s.p.Memory, stacks)
+		if err != nil || more != nil {
+			return img, bad, err
+		}
+		for i := range s.p.Threads {
+			if _, used := interrupted(s.p, &s.p.Threads[i], img); used.Size > 0 {
+				more = append(more, used)
+			}
+		}
+		if more == nil {
+			return img, bad, nil
+		}
+	}
+}
+
+// first cuts ranges so that they are at most size bytes together.
+func first(rs []snapshot.Range, size uint64) []snapshot.Range {
+	for i := range rs {
+		rs[i].Size = min(rs[i].Size, size)
+		if size -= rs[i].Size; size == 0 {
+			return rs[:i+1]
+		}
+	}
+	return rs
 }
 
 // stackBytes is the copied part of a thread's stack.
@@ -78,116 +112,90 @@ func (s *selector) residentBytes() (n uint64) {
 	return n
 }
 
-// stacks lists the used stacks as whole pages. Where all of them together pass
-// the budget, each is cut at its far end, the first thread's last.
-func (s *selector) stacks() []snapshot.Range {
+// stacks lists the used stacks as whole pages: those that the threads are on
+// and more. Where all of them together pass the budget, each is cut at its far
+// end, the first thread's last.
+func (s *selector) stacks(more []snapshot.Range) ([]snapshot.Range, error) {
+	list := make([]snapshot.Range, 0, len(s.p.Threads)+len(more))
+	for i := range s.p.Threads {
+		list = append(list, s.p.Threads[i].Stack)
+	}
+	list = append(list, more...)
 	limit := uint64(maxStack)
-	for sum := ^uint64(0); limit > minStack; limit /= 2 {
-		sum = 0
-		for i := range s.p.Threads {
-			sum += min(s.p.Threads[i].Stack.Size, limit)
+	for ; limit > minStack; limit /= 2 {
+		var sum uint64
+		for _, st := range list {
+			sum += min(st.Size, limit)
 		}
 		if sum <= stackBudget {
 			break
 		}
 	}
-	var out []snapshot.Range
-	for i := range s.p.Threads {
-		st := s.p.Threads[i].Stack
+	for i := range list {
 		if i == 0 {
-			st.Size = min(st.Size, max(limit, 1<<20))
+			list[i].Size = min(list[i].Size, max(limit, 1<<20))
 		} else {
-			st.Size = min(st.Size, limit)
+			list[i].Size = min(list[i].Size, limit)
 		}
-		out = append(out, st)
 	}
-	return s.wholePages(out)
+	return s.wholePages(list)
 }
 
-// wholePages widens ranges to pages, clips them to readable regions, and joins
-// those that touch.
-func (s *selector) wholePages(rs []snapshot.Range) []snapshot.Range {
+// wholePages widens ranges to pages, clips them to regions that may be dumped,
+// drops pages that are neither zero nor to be had, and joins what touches.
+func (s *selector) wholePages(rs []snapshot.Range) ([]snapshot.Range, error) {
 	var out []snapshot.Range
 	for _, r := range rs {
-		lo := r.Addr &^ (s.page - 1)
-		hi := (r.End() + s.page - 1) &^ (s.page - 1)
-		for at := lo; at < hi; {
-			i := s.p.FindRegion(at)
-			if i < 0 {
-				at += s.page
+		if r.Size == 0 || r.End() < r.Addr {
+			continue
+		}
+		lo, last := r.Addr&^(s.page-1), r.End()-1
+		for i := firstAfter(s.p, lo); i < len(s.p.Regions) && s.p.Regions[i].Addr <= last; i++ {
+			g := &s.p.Regions[i]
+			if excluded(g, s.o.DontDump) != "" {
 				continue
 			}
-			g := &s.p.Regions[i]
-			part := snapshot.Range{Addr: at, Size: min(hi, g.End()) - at}
-			if excluded(g, s.o.DontDump) == "" {
-				out = append(out, part)
-			}
-			at = part.End()
+			low := max(lo, g.Addr)
+			out = append(out, snapshot.Range{Addr: low, Size: min(last|(s.page-1), g.End()-1) + 1 - low})
 		}
 	}
-	return snapshot.MergeRanges(out, 0)
+	return s.known(snapshot.MergeRanges(out, 0))
 }
 
-// interrupted finds the stacks that threads on an alternate signal stack were
-// interrupted on.
-func (s *selector) interrupted(img *snapshot.MemoryImage, have []snapshot.Range) []snapshot.Range {
+// firstAfter returns the index of the first region that ends after addr.
+func firstAfter(p *snapshot.Process, addr uint64) int {
+	return sort.Search(len(p.Regions), func(i int) bool { return p.Regions[i].End() > addr })
+}
+
+// known drops what the source does not have, unless that means zero.
+func (s *selector) known(rs []snapshot.Range) ([]snapshot.Range, error) {
 	var out []snapshot.Range
-	for i := range s.p.Threads {
-		th := &s.p.Threads[i]
-		sp := signalFrameSP(th, stackBytes(img, th))
-		k := s.p.FindRegion(sp)
-		if sp == 0 || k < 0 || s.p.Regions[k].Contains(th.Registers.SP()) {
-			continue
-		}
-		g := &s.p.Regions[k]
-		low := max(g.Addr, sp-min(sp, th.Registers.Machine.RedZone()))
-		end := g.End()
-		if tls := th.Registers.TLS(); tls > sp && tls < end {
-			end = min(end, tls+4096)
-		}
-		out = append(out, snapshot.Range{Addr: low, Size: min(end-low, maxStack)})
-	}
-	return s.wholePages(out)
-}
-
-// frameLayout is where struct ucontext keeps what interests us, in bytes from
-// its start (asm/ucontext.h, asm/sigcontext.h of each machine).
-type frameLayout struct{ stackBase, stackSize, sp, pc int }
-
-var frameLayouts = map[arch.Machine]frameLayout{
-	arch.AMD64: {16, 32, 160, 168},
-	arch.I386:  {8, 16, 48, 76},
-	arch.ARM64: {16, 32, 432, 440},
-}
-
-// signalFrameSP looks on an alternate signal stack for the ucontext that the
-// kernel put there, and returns the stack pointer of the interrupted code. The
-// frame is known by its uc_stack, which describes the very stack it lies on.
-func signalFrameSP(th *snapshot.Thread, stack []byte) uint64 {
-	l, ok := frameLayouts[th.Registers.Machine]
-	if !ok {
-		return 0
-	}
-	sp, w := th.Registers.SP(), th.Registers.Machine.PointerSize()
-	for off := 0; off+l.pc+w <= len(stack); off += w {
-		lo, size := word(stack[off+l.stackBase:], w), word(stack[off+l.stackSize:], w)
-		const minAlt, maxAlt = 1024, 64 << 20
-		if lo > sp || sp-lo >= size || size < minAlt || size > maxAlt {
-			continue
-		}
-		if old := word(stack[off+l.sp:], w); old-lo >= size {
-			return old
+	for _, r := range rs {
+		for i := firstAfter(s.p, r.Addr); i < len(s.p.Regions) && s.p.Regions[i].Addr < r.End(); i++ {
+			g := &s.p.Regions[i]
+			part := g.Intersect(r)
+			if g.Anonymous() && g.Path != "[vdso]" && g.Flags&snapshot.Userfault == 0 {
+				out = append(out, part)
+				continue
+			}
+			xs, err := s.p.Memory.Extents(part)
+			if err != nil {
+				return nil, err
+			}
+			for _, x := range xs {
+				out = append(out, x.Range)
+			}
 		}
 	}
-	return 0
+	return snapshot.MergeRanges(out, 0), nil
 }
 
+// word reads a target word of 4 or 8 bytes.
 func word(b []byte, size int) uint64 {
-	var v uint64
-	for i := size - 1; i >= 0; i-- {
-		v = v<<8 | uint64(b[i])
+	if size == 4 {
+		return uint64(binary.LittleEndian.Uint32(b))
 	}
-	return v
+	return binary.LittleEndian.Uint64(b)
 }
 
 // fixed lists what every small dump needs besides stacks: code round each
@@ -206,11 +214,10 @@ func (s *selector) fixed() []snapshot.Range {
 		m := &s.p.Modules[i]
 		out = append(out, snapshot.Range{Addr: m.Addr, Size: min(s.page, m.Size)})
 		if m.Path == "linux-gate.so" {
-			out = append(out, m.Range)
+			out = append(out, snapshot.Range{Addr: m.Addr, Size: min(m.Size, maxVDSO)})
 		}
 		if m.Dynamic != 0 {
-			const dynamic = 512 // bytes; a usual .dynamic section
-			out = append(out, snapshot.Range{Addr: m.Dynamic, Size: dynamic})
+			out = append(out, snapshot.Range{Addr: m.Dynamic, Size: maxDynamic})
 		}
 	}
 	if s.p.Linker != nil {
@@ -231,11 +238,6 @@ func (s *selector) auxvStrings() []snapshot.Range {
 		}
 	}
 	return out
-}
-
-// exact returns ranges merged but not widened.
-func (s *selector) exact(rs []snapshot.Range) []snapshot.Range {
-	return snapshot.MergeRanges(slices.Clone(rs), 0)
 }
 
 // subtract removes from a what b covers; both are ascending whole pages.

@@ -48,11 +48,15 @@ func breakpadSymbols(t testing.TB, image string) {
 			t.Logf("dump_syms %s: %v, %q", image, err, first)
 			return
 		}
-		dir := filepath.Join(symbolDir(), f[4], f[3])
+		name := f[4] // the DT_SONAME, if it has one
+		if filepath.Base(image) == vdsoName {
+			name = vdsoName
+		}
+		dir := filepath.Join(symbolDir(), name, f[3])
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, f[4]+".sym"), text, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name+".sym"), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -68,8 +72,44 @@ func images(t testing.TB, pid int) []string {
 			seen[m.path] = true
 			all = append(all, m.path)
 		}
+		if m.path == "[vdso]" {
+			all = append(all, vdso(t, pid, m))
+		}
 	}
 	return all
+}
+
+// vdsoName is what minidumps call the vdso.
+const vdsoName = "linux-gate.so"
+
+// vdso writes the vdso of a process into a file. No file system has it, and
+// neither lldb nor Breakpad takes a module from a minidump's memory.
+func vdso(t testing.TB, pid int, m mapping) string {
+	t.Helper()
+	b := processMemory(t, pid, m.start, m.end-m.start)
+	file := filepath.Join(tempDir, fmt.Sprintf("vdso-%d", b[4]), vdsoName) // [EI_CLASS]
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// processMemory reads memory of a live process.
+func processMemory(t testing.TB, pid int, addr, size uint64) []byte {
+	t.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, int64(addr)); err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 var (
@@ -126,6 +166,9 @@ func parseStackwalk(text string, tids []int) (stacks, error) {
 		}
 		if m := walkFrame.FindStringSubmatch(line); m != nil {
 			f := frame{name: unknown}
+			if !strings.HasPrefix(m[2], "0x") {
+				f.module, _, _ = strings.Cut(m[2], "!")
+			}
 			if name := walkName.FindStringSubmatch(m[2]); name != nil {
 				f.name = normal(name[1])
 			}
@@ -141,7 +184,9 @@ func parseStackwalk(text string, tids []int) (stacks, error) {
 			last.pc, _ = strconv.ParseUint(m[1], 16, 64)
 		}
 		if _, by, ok := strings.Cut(line, "Found by: "); ok {
-			last.sure = by == "call frame info" || by == "given as instruction pointer in context"
+			// dump_syms does not write that a thread's first function has no
+			// caller: what the walker finds above is in no module.
+			last.sure = last.module != "" && by == "call frame info" || by == "given as instruction pointer in context"
 		}
 	}
 	if len(s) == 0 {

@@ -47,19 +47,20 @@ func gdb(t testing.TB, options []string, commands ...string) string {
 }
 
 // gdbLive is what gdb says of the live process: the truth that dumps must tell.
-func gdbLive(t testing.TB, pid int) stacks {
+// exe is the program's file.
+func gdbLive(t testing.TB, pid int, exe string) stacks {
 	t.Helper()
-	s := parseFrames(t, gdb(t, []string{"-p", strconv.Itoa(pid)}, "source "+gdbScriptFile(t)))
+	s := parseFrames(t, gdb(t, []string{"-p", strconv.Itoa(pid), exe}, "source "+gdbScriptFile(t)))
 	if len(s) == 0 {
 		t.Fatalf("gdb saw no thread of process %d", pid)
 	}
 	return s
 }
 
-// gdbCore is what gdb says of an ELF core of the program.
-func gdbCore(t testing.TB, exe, core string) stacks {
+// gdbCore is what gdb says of an ELF core of the program, opened with options.
+func gdbCore(t testing.TB, exe, core string, options ...string) stacks {
 	t.Helper()
-	return parseFrames(t, gdb(t, []string{exe, core}, "source "+gdbScriptFile(t)))
+	return parseFrames(t, gdb(t, append(options, exe, core), "source "+gdbScriptFile(t)))
 }
 
 func gdbScriptFile(t testing.TB) string {
@@ -94,7 +95,7 @@ func parseFrames(t testing.TB, text string) stacks {
 			if err != nil {
 				t.Fatalf("gdb line %q: %v", line, err)
 			}
-			s[tid] = append(s[tid], frame{pc: pc, module: f[2], name: normal(f[3]), sure: true})
+			s[tid] = append(s[tid], frame{pc: pc, module: strings.TrimPrefix(f[2], "target:"), name: normal(f[3]), sure: true})
 		}
 	}
 	return s
@@ -118,9 +119,20 @@ func gdbMemories(t testing.TB, options []string, ranges [][2]uint64) [][]byte {
 	dir := t.TempDir()
 	var script bytes.Buffer
 	fmt.Fprintln(&script, "import gdb\nmemory = gdb.selected_inferior()")
-	fmt.Fprintln(&script, "def take(name, start, size):\n    try:\n        data = memory.read_memory(start, size)\n    except gdb.MemoryError:\n        return\n    open(name, 'wb').write(data)")
+	// By pages: where gdb begins to read in an image's file it goes on there,
+	// past pages that the core has.
+	fmt.Fprint(&script, `
+def take(name, start, end):
+    data = bytearray()
+    try:
+        for page in range(start, end, 4096):
+            data += memory.read_memory(page, min(4096, end - page))
+    except gdb.MemoryError:
+        return
+    open(name, "wb").write(data)
+`)
 	for i, r := range ranges {
-		fmt.Fprintf(&script, "take('%s/%d', %d, %d)\n", dir, i, r[0], r[1]-r[0])
+		fmt.Fprintf(&script, "take('%s/%d', %d, %d)\n", dir, i, r[0], r[1])
 	}
 	file := filepath.Join(dir, "take.py")
 	if err := os.WriteFile(file, script.Bytes(), 0o644); err != nil {

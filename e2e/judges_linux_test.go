@@ -29,7 +29,7 @@ func TestJudgesAgree(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			v := victims.StartSpec(t, s.spec(t))
 			freeze(t, v)
-			live := gdbLive(t, v.PID)
+			live := gdbLive(t, v.PID, v.Exe)
 			wantChains(t, s, live)
 			core := gcore(t, v.PID)
 			compare(t, "gdb", live, gdbCore(t, v.Exe, core), rule{})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"procdump/victims"
 	"procdump/victims/need"
 )
 
@@ -45,7 +46,15 @@ var lldbSettings = []string{
 func lldb(t testing.TB, commands ...string) string {
 	t.Helper()
 	args := []string{"--batch", "--no-lldbinit"}
-	for _, c := range append(lldbSettings, commands...) {
+	// Without a cache lldb indexes libc's debug information on every start.
+	cache := victims.CacheDir("lldb")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	settings := append(lldbSettings, "settings set symbols.lldb-index-cache-path "+cache,
+		"settings set symbols.enable-lldb-index-cache true",
+		"settings set target.exec-search-paths "+filepath.Join(tempDir, "vdso-1")+" "+filepath.Join(tempDir, "vdso-2"))
+	for _, c := range append(settings, commands...) {
 		args = append(args, "-o", c)
 	}
 	return command(t, lldbPath(t), args...)

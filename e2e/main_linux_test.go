@@ -36,8 +36,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// buildOnce builds the program as the Makefile does.
+// buildOnce builds the program as the Makefile does. PROCDUMP_BINARY names one
+// to be tested instead.
 var buildOnce = sync.OnceValues(func() (string, error) {
+	if given := os.Getenv("PROCDUMP_BINARY"); given != "" {
+		return filepath.Abs(given)
+	}
 	root, err := victims.ModuleDir()
 	if err != nil {
 		return "", err
@@ -112,26 +116,35 @@ func finish(t testing.TB, cmd *exec.Cmd) result {
 	t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
+	// A program that procdump launches may be one that ends with its input.
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	defer r.Close()
+	cmd.Stdin = r
+	cmd.WaitDelay = 5 * time.Second // what it launched may hold the outputs open
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	timer := time.AfterFunc(limit, func() { cmd.Process.Signal(syscall.SIGQUIT) })
-	err := cmd.Wait()
+	err = cmd.Wait()
 	if !timer.Stop() {
 		t.Fatalf("%s: no end after %v\n%s\n%s", strings.Join(cmd.Args, " "), limit, &out, &errs)
 	}
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
 		t.Fatal(err)
 	}
-	r := result{code: cmd.ProcessState.ExitCode(), stdout: out.String(), stderr: errs.String()}
-	for _, line := range strings.Split(r.stdout, "\n") {
+	res := result{code: cmd.ProcessState.ExitCode(), stdout: out.String(), stderr: errs.String()}
+	for _, line := range strings.Split(res.stdout, "\n") {
 		var e event
 		if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &e) == nil {
-			r.events = append(r.events, e)
+			res.events = append(res.events, e)
 		}
 	}
-	return r
+	return res
 }
 
 // spec is how to dump: one kind in one format.
@@ -229,9 +242,16 @@ func needJudges(t testing.TB) {
 	breakpadTool(t, "minidump_stackwalk")
 }
 
-// freeze stops a victim with SIGSTOP so that every judge sees it in one state.
+// freeze stops a victim with SIGSTOP so that every judge sees it in one state,
+// once its leader sleeps: it says that it is ready a moment before.
 func freeze(t testing.TB, v *victims.Victim) {
 	t.Helper()
+	for asleep, deadline := 0, time.Now().Add(victims.Timeout); asleep < 3 && time.Now().Before(deadline); asleep++ {
+		if s := v.State(); s != 'S' && s != 'T' && s != 't' {
+			asleep = 0
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 	if err := v.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

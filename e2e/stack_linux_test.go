@@ -27,6 +27,7 @@ var (
 	versionSuffix = regexp.MustCompile(`@@?[A-Z][A-Za-z_0-9.]*$`)
 	cloneSuffix   = regexp.MustCompile(`(\.(cold|isra|part|constprop|lto_priv|llvm)(\.\d+)*| \[clone [^\]]*\])+$`)
 	literalSuffix = regexp.MustCompile(`\b(\d+)(ul|u|l)\b`)
+	lambda        = regexp.MustCompile(`\{lambda\([^()]*\)#\d+\}|<lambda\([^()]*\)>`)
 	abiTag        = regexp.MustCompile(`\[abi:[^\]]*\]`)
 )
 
@@ -47,7 +48,30 @@ func normal(name string) string {
 		}
 	}
 	name = literalSuffix.ReplaceAllString(name, "$1")
-	return strings.ReplaceAll(name, " ", "")
+	name = strings.ReplaceAll(lambda.ReplaceAllString(name, "<lambda>"), "()::", "::")
+	return strings.ReplaceAll(withoutResult(name), " ", "")
+}
+
+// withoutResult cuts the result type that demangled names of function
+// templates begin with: what stands before a blank outside all brackets.
+func withoutResult(name string) string {
+	if strings.Contains(name, "operator ") {
+		return name
+	}
+	depth, cut := 0, 0
+	for i, c := range name {
+		switch c {
+		case '<', '(', '[', '{':
+			depth++
+		case '>', ')', ']', '}':
+			depth--
+		case ' ':
+			if depth == 0 {
+				cut = i + 1
+			}
+		}
+	}
+	return name[cut:]
 }
 
 // openingOf returns the index of the parenthesis that the last one closes.
@@ -70,7 +94,11 @@ func openingOf(s string) int {
 type rule struct {
 	maxFrames int  // compare no more than this many; 0: all
 	sureOnly  bool // compare up to the first frame that the second judge guessed
-	noNames   bool // compare addresses only
+	atLeast   int  // with sureOnly: this many frames must be sure
+	// knownOnly compares up to the first live frame without a name, and what
+	// the second judge has of that: below code that a program generates at run
+	// time unwinders guess from whatever the stack holds.
+	knownOnly bool
 }
 
 // compare checks that got, what a judge says of a dump, is want, what a judge
@@ -87,13 +115,13 @@ func compare(t testing.TB, who string, want, got stacks, r rule) {
 	shown := 0
 	for _, tid := range wantTIDs {
 		w, g := clip(want[tid], got[tid], r)
-		if sameFrames(w, g, r) || got[tid] == nil {
+		if sameFrames(w, g) || got[tid] == nil {
 			continue
 		}
 		if shown++; shown > 2 {
 			continue
 		}
-		t.Errorf("%s: thread %d differs (- live, + dump):\n%s", who, tid, difference(w, g, r))
+		t.Errorf("%s: thread %d differs (- live, + dump):\n%s", who, tid, difference(w, g))
 	}
 	if shown > 2 {
 		t.Errorf("%s: %d threads differ", who, shown)
@@ -104,16 +132,26 @@ func few(tids []int) []int { return tids[:min(len(tids), 20)] }
 
 // clip cuts two stacks to what the rule compares.
 func clip(want, got []frame, r rule) ([]frame, []frame) {
+	// Breakpad guesses on past a thread's first function.
+	if n := len(want); len(got) > n && !got[n].sure {
+		got = got[:n]
+	}
 	if r.sureOnly {
 		for i, f := range got {
-			if !f.sure {
-				got = got[:i]
-				want = want[:min(i, len(want))]
+			if !f.sure && i >= r.atLeast {
+				got, want = got[:i], want[:min(i, len(want))]
 				break
 			}
 		}
-		want = want[:min(len(got), len(want))]
-		got = got[:len(want)]
+	}
+	if r.knownOnly {
+		for i, f := range want {
+			if f.name == unknown {
+				want = want[:i]
+				break
+			}
+		}
+		got = got[:min(len(got), len(want))]
 	}
 	if n := r.maxFrames; n > 0 {
 		want, got = want[:min(n, len(want))], got[:min(n, len(got))]
@@ -121,31 +159,35 @@ func clip(want, got []frame, r rule) ([]frame, []frame) {
 	return want, got
 }
 
-func sameFrames(want, got []frame, r rule) bool {
+func sameFrames(want, got []frame) bool {
 	if len(want) != len(got) {
 		return false
 	}
 	for i := range want {
-		if !sameFrame(want[i], got[i], r) {
+		if !sameFrame(want[i], got[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-func sameFrame(want, got frame, r rule) bool {
+func sameFrame(want, got frame) bool {
 	if want.pc != got.pc {
 		return false
 	}
-	return r.noNames || want.name == got.name || aliases(want.module, want.name, got.name)
+	if want.name == unknown || want.name == got.name || aliases(want.module, want.name, got.name) {
+		return true
+	}
+	// gdb has no more to say of a lambda.
+	return want.name == "operator()" && strings.HasSuffix(got.name, "<lambda>::operator()")
 }
 
 // difference shows two stacks frame by frame, what is equal shortened.
-func difference(want, got []frame, r rule) string {
+func difference(want, got []frame) string {
 	var b strings.Builder
 	equal := 0
 	for i := range max(len(want), len(got)) {
-		if i < len(want) && i < len(got) && sameFrame(want[i], got[i], r) {
+		if i < len(want) && i < len(got) && sameFrame(want[i], got[i]) {
 			if equal++; equal < 4 {
 				fmt.Fprintf(&b, "  #%d %#x %s\n", i, want[i].pc, want[i].name)
 			}

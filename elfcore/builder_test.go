@@ -99,10 +99,12 @@ func (c *coreBuilder) bytes() []byte {
 	var phdrs, memory []byte
 	add := func(typ, flags uint32, off, addr, filesz, memsz, align uint64) {
 		if c.is32 {
-			phdrs = join(phdrs, le32(typ), le32(uint32(off)), le32(uint32(addr)), le32(0), le32(uint32(filesz)), le32(uint32(memsz)), le32(flags), le32(uint32(align)))
+			phdrs = append(phdrs, join(le32(typ), le32(uint32(off)), le32(uint32(addr)), le32(0),
+				le32(uint32(filesz)), le32(uint32(memsz)), le32(flags), le32(uint32(align)))...)
 			return
 		}
-		phdrs = join(phdrs, le32(typ), le32(flags), le64(off), le64(addr), le64(0), le64(filesz), le64(memsz), le64(align))
+		phdrs = append(phdrs, join(le32(typ), le32(flags), le64(off), le64(addr), le64(0),
+			le64(filesz), le64(memsz), le64(align))...)
 	}
 	add(4, 0, noteOff, 0, uint64(len(c.notes)), 0, 4)
 	for _, l := range c.loads {

@@ -32,7 +32,7 @@ func (im *image) perm(addr uint64) snapshot.Perm {
 // Limits of what is read of an image: more is garbage.
 const (
 	maxImageProgs = 128
-	maxImageNotes = 64 << 10
+	maxImageNotes = 4 << 10 // bytes of a note segment
 	maxDynamics   = 512
 	maxSOName     = 256
 )
@@ -57,7 +57,7 @@ func readImage(mem snapshot.Memory, base uint64) (image, bool) {
 			break
 		}
 	}
-	var notes [][2]uint64
+	var notes []snapshot.Range
 	for _, ph := range progs {
 		addr := im.bias + ph.Vaddr
 		switch ph.Type {
@@ -68,13 +68,13 @@ func readImage(mem snapshot.Memory, base uint64) (image, bool) {
 			im.dynamic = addr
 			im.soname = readSOName(mem, im.bias, addr, min(ph.Memsz, uint64(maxDynamics*2*word)), word)
 		case elf.PT_NOTE:
-			notes = append(notes, [2]uint64{addr, ph.Memsz})
+			notes = append(notes, snapshot.Range{Addr: addr, Size: min(ph.Memsz, maxImageNotes)})
 		}
 	}
+	b := make([]byte, maxImageNotes)
 	for _, nt := range notes {
-		if im.buildID == nil && nt[1] <= maxImageNotes {
-			b := make([]byte, nt[1])
-			got, _ := mem.ReadMemory(b, nt[0])
+		if im.buildID == nil {
+			got, _ := mem.ReadMemory(b[:nt.Size], nt.Addr)
 			im.buildID = findBuildID(b[:got])
 		}
 	}

@@ -4,10 +4,15 @@ import (
 	"procdump/snapshot"
 )
 
+// maxImages bounds how many images are read: segments of a damaged core may all
+// show the same one.
+const maxImages = 1 << 13
+
 // moduleFinder groups regions into images.
 type moduleFinder struct {
 	mem  snapshot.Memory
 	mods []foundModule
+	seen int            // images read
 	open map[string]int // path → index in mods of its image that comes last
 }
 
@@ -65,7 +70,11 @@ func (f *moduleFinder) add(i int, r *snapshot.Region) {
 		f.open[r.Path] = k
 		m := foundModule{Module: snapshot.Module{Range: r.Range, Path: r.Path, Deleted: r.Deleted,
 			ID: snapshot.FileID{Dev: r.Dev, Inode: r.Inode}}}
-		if m.image, m.isELF = readImage(f.mem, r.Addr); m.isELF {
+		if f.seen < maxImages {
+			m.image, m.isELF = readImage(f.mem, r.Addr)
+		}
+		if m.isELF {
+			f.seen++
 			im := &m.image
 			m.Bias, m.Dynamic, m.BuildID, m.SOName = im.bias, im.dynamic, im.buildID, im.soname
 		} else {

@@ -259,7 +259,6 @@ const (
 	atPagesz      = 6
 	atEntry       = 9
 	atRandom      = 25
-	atExecfn      = 31
 	atSysinfoEhdr = 33
 )
 

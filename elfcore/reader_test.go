@@ -40,6 +40,9 @@ func builtCore(m arch.Machine) *coreBuilder {
 	c.note("LINUX", 0x202, fill(640, 2))
 	c.prstatus(3, 11, gp...)
 	c.note("LINUX", 0x202, fill(640, 3))
+	if m == arch.AMD64 {
+		c.note("LINUX", 0x205, fill(64, 5)) // once, after all threads
+	}
 	c.note("OTHER", 1, []byte("abc"))
 	c.loads = []builtLoad{
 		{0x10000, 0x1000, 4, nil},
@@ -86,6 +89,11 @@ func TestBuilt(t *testing.T) {
 			}
 			diff(t, "register sets", [][]byte{a.Registers.Set(2), a.Registers.Set(0x202), b.Registers.Set(2), b.Registers.Set(0x202)},
 				[][]byte{fill(64, 1), fill(640, 2), nil, fill(640, 3)})
+			for _, th := range p.Threads {
+				if xl := th.Registers.Set(0x205); (xl != nil) != (m == arch.AMD64) || xl != nil && !bytes.Equal(xl, fill(64, 5)) {
+					t.Errorf("thread %d: XSAVE layout %x", th.TID, xl)
+				}
+			}
 			checkBuiltMemory(t, p.Memory)
 		})
 	}
@@ -130,8 +138,8 @@ func TestNotes(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%s %#x %d", n.Owner, n.Type, n.Size))
 	}
-	diff(t, "notes", got, []string{"CORE 0x1 336", "CORE 0x3 136", "CORE 0x53494749 128", "CORE 0x6 64", "CORE 0x46494c45 127",
-		"CORE 0x2 64", "LINUX 0x202 640", "CORE 0x1 336", "LINUX 0x202 640", "OTHER 0x1 3"})
+	diff(t, "notes", got, []string{"CORE 0x1 336", "CORE 0x3 136", "CORE 0x53494749 128", "CORE 0x6 64", "CORE 0x46494c45 128",
+		"CORE 0x2 64", "LINUX 0x202 640", "CORE 0x1 336", "LINUX 0x202 640", "LINUX 0x205 64", "OTHER 0x1 3"})
 	for range open(t, builtCore(arch.AMD64).bytes()).Notes() {
 		break // must not go on
 	}
@@ -338,15 +346,35 @@ func TestFileJoin(t *testing.T) {
 	file := func(a, n uint64, path string) MappedFile {
 		return MappedFile{snapshot.Range{Addr: a, Size: n}, 0x100, path}
 	}
-	all, fileOnly := joinRegions([]elf.ProgHeader{load(0x5000, 0x2000), load(0x1000, 0x3000), load(0x1800, 0x100), load(0, 0)},
-		[]MappedFile{file(0x6000, 0x3000, "/b"), file(0x2000, 0x1000, "/a"), file(0x2500, 0x100, "/inner"), file(0xa000, 0, "/empty")})
+	all, fileOnly := joinRegions([]elf.ProgHeader{load(0x5000, 0x2000), load(0x1000, 0x3000), load(0x1800, 0x100), load(0, 0), load(0xc000, 0x1000)},
+		[]MappedFile{file(0x6000, 0x3000, "/b"), file(0x2000, 0x1000, "/a"), file(0x2500, 0x100, "/inner"), file(0xa000, 0, "/empty"), file(0xb000, 0x2000, "/c")})
 	var got []string
 	for _, r := range all {
-		got = append(got, fmt.Sprint(r.Range, r.Perm, r.Path, r.Offset))
+		got = append(got, fmt.Sprintf("%v%v%s%d", r.Range, r.Perm, r.Path, r.Offset))
 	}
 	diff(t, "regions", got, []string{"0x1000-0x2000r--p0", "0x2000-0x3000r--p/a256", "0x3000-0x4000r--p0",
-		"0x5000-0x6000r--p0", "0x6000-0x7000r--p/b256", "0x7000-0x9000---p/b4352"})
-	if len(fileOnly) != 1 || fileOnly[0].Addr != 0x7000 {
+		"0x5000-0x6000r--p0", "0x6000-0x7000r--p/b256", "0x7000-0x9000---p/b4352",
+		"0xb000-0xc000---p/c256", "0xc000-0xd000r--p/c4352"})
+	if len(fileOnly) != 2 || fileOnly[0].Addr != 0x7000 {
 		t.Errorf("files without segment %v", fileOnly)
+	}
+}
+
+// TestSignalsDiffer keeps signals of threads that differ, and puts the
+// executable first although it does not lie first.
+func TestSignalsDiffer(t *testing.T) {
+	c := &coreBuilder{machine: 62}
+	c.prstatus(2, 10)
+	c.prstatus(3, 12)
+	c.note("CORE", 6, join(le64(9), le64(0x20010), le64(0), le64(0)))
+	c.note("CORE", 0x46494c45, join(le64(2), le64(1), le64(0x10000), le64(0x11000), le64(0),
+		le64(0x20000), le64(0x21000), le64(0), []byte("/lib\x00/exe\x00")))
+	c.loads = []builtLoad{{0x10000, 0x1000, 5, nil}, {0x20000, 0x1000, 5, nil}}
+	p := process(t, c.bytes())
+	if p.Threads[0].Signal != 10 || p.Threads[1].Signal != 12 || p.Exception == nil || p.Exception.Signal != 10 {
+		t.Errorf("signals %d, %d, exception %+v", p.Threads[0].Signal, p.Threads[1].Signal, p.Exception)
+	}
+	if len(p.Modules) != 2 || p.Modules[0].Path != "/exe" || p.Modules[1].Path != "/lib" || p.Exe != "/exe" {
+		t.Errorf("executable %q, modules %+v", p.Exe, p.Modules)
 	}
 }

@@ -109,5 +109,4 @@ func nameRegions(p *snapshot.Process, aux map[uint64]uint64) {
 	}
 	name(atSysinfoEhdr, "[vdso]")
 	name(atRandom, "[stack]")
-	name(atExecfn, "[stack]")
 }

@@ -39,15 +39,7 @@ func sameProcess(t *testing.T, got, want *snapshot.Process, held []snapshot.Rang
 			t.Errorf("memory of %v differs", r)
 		}
 	}
-	xs, err := got.Memory.Extents(snapshot.Range{Size: ^uint64(0)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rs []snapshot.Range
-	for _, x := range xs {
-		rs = append(rs, x.Range)
-	}
-	diff(t, "extents", snapshot.MergeRanges(rs, 0), held)
+	diff(t, "extents", heldRanges(t, got), held)
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -222,6 +214,18 @@ func TestMerge(t *testing.T) {
 	}
 	if n := count(regionRanges(p)); n != len(p.Regions)-1 { // bss and heap
 		t.Errorf("%d segments for %d regions", n, len(p.Regions))
+	}
+}
+
+// TestMergeFile merges the mappings of one file only where they continue it.
+func TestMergeFile(t *testing.T) {
+	for off, want := range map[uint64]int{page: 1, 2 * page: 2, 0: 2} {
+		p := synthetic(arch.AMD64, 1)
+		p.Regions = []snapshot.Region{{Range: snapshot.Range{Addr: 0x10000, Size: page}, Path: "/f", Inode: 1},
+			{Range: snapshot.Range{Addr: 0x11000, Size: page}, Path: "/f", Inode: 1, Offset: off}}
+		if n := len(open(t, write(t, p, regionRanges(p))).Progs) - 1; n != want {
+			t.Errorf("offset %#x: %d segments, want %d", off, n, want)
+		}
 	}
 }
 

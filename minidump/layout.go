@@ -55,15 +55,20 @@ func NewLayout(p *snapshot.Process, ranges []snapshot.Range, o Options) (*Layout
 	}
 	l := &Layout{p: p, plan: pl, noteSize: len(note)}
 	l.comment = len(commentUnits(p)) + commentReserve
-	h, _, err := l.render()
-	if err != nil {
-		return nil, err
-	}
-	l.headSize = int64(len(h.b))
-	if err := pl.place(l.headSize); err != nil {
+	if err := l.measure(); err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// measure fixes the head's size and, behind it, all places.
+func (l *Layout) measure() error {
+	h, _, err := l.render()
+	if err != nil {
+		return err
+	}
+	l.headSize = int64(len(h.b))
+	return l.plan.place(l.headSize)
 }
 
 // Size is the size of the whole dump in bytes.

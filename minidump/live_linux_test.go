@@ -71,6 +71,12 @@ func startVictim(t *testing.T, bits int, bigSize uint64) *victim {
 	runtime.LockOSThread()
 	t.Cleanup(func() {
 		cmd.Process.Kill()
+		// The leader is not to be had before its tracer has reaped the others.
+		if v.Process != nil {
+			for _, th := range v.Threads[1:] {
+				syscall.Wait4(th.TID, nil, 0x40000000, nil)
+			}
+		}
 		cmd.Wait()
 		runtime.UnlockOSThread()
 	})
@@ -120,6 +126,7 @@ func capture(t *testing.T, pid int) *snapshot.Process {
 	p.Environ = splitNUL(b)
 	p.Exe, _ = os.Readlink(dir + "exe")
 	p.Name = filepath.Base(p.Exe)
+	p.State = 't' // as the status text says: it is taken while stopped
 	p.Regions, _ = parseMaps(p.Texts["maps"])
 	mem, err := os.Open(dir + "mem")
 	if err != nil {

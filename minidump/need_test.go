@@ -1,33 +1,29 @@
 package minidump
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
+
+	"procdump/victims/need"
 )
 
-// skip skips the test for want of a tool, or fails it where the environment
-// variable PROCDUMP_REQUIRE lists the tool.
+// skip ends the test for want of a tool, see package need.
 func skip(t *testing.T, tool, format string, args ...any) {
 	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("PROCDUMP_REQUIRE"), ","), tool) {
-		t.Fatalf("required "+tool+": "+format, args...)
-	}
-	t.Skipf("no "+tool+": "+format, args...)
+	need.Missing(t, tool, fmt.Sprintf(format, args...))
 }
 
 // breakpad returns the path of one of Breakpad's tools: in the folder that
-// BREAKPAD_BIN names, else where npm's package "minidump" puts them, else in PATH.
+// BREAKPAD_BIN names, else in a folder where npm's package "minidump" was
+// installed for tests, else in PATH.
 func breakpad(t *testing.T, name string) string {
 	t.Helper()
 	for _, dir := range []string{os.Getenv("BREAKPAD_BIN"), "/tmp/npmtest/node_modules/minidump/bin/linux-x64"} {
-		if dir == "" {
-			continue
-		}
-		if p := filepath.Join(dir, name); exec.Command("test", "-x", p).Run() == nil {
+		p := filepath.Join(dir, name)
+		if st, err := os.Stat(p); dir != "" && err == nil && st.Mode()&0o111 != 0 {
 			return p
 		}
 	}

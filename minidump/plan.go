@@ -131,10 +131,9 @@ func (pl *plan) stackCopies() []snapshot.Range {
 		}
 	}
 	for i, s := range pl.stacks {
-		for _, r := range out {
-			if r.Contains(s.Addr) {
-				pl.stacks[i] = s.Intersect(r)
-			}
+		k := sort.Search(len(out), func(k int) bool { return out[k].End() > s.Addr })
+		if k < len(out) && s.Size > 0 {
+			pl.stacks[i] = s.Intersect(out[k])
 		}
 	}
 	return out

@@ -1,6 +1,10 @@
 package snapshot
 
-import "sort"
+import (
+	"errors"
+	"slices"
+	"sort"
+)
 
 // MemoryImage is memory held in RAM: a Memory made of copied pieces.
 type MemoryImage struct {
@@ -16,11 +20,12 @@ const (
 	batchSpan   = 4 << 20
 )
 
-// CopyMemory copies ranges (ascending, not overlapping) of m into RAM. Bytes
-// that cannot be read are zero in the copy and listed in bad. An error means
-// that the target is gone.
+// CopyMemory copies ranges (ascending, not overlapping) of m into RAM. What
+// Extents does not list is zero in the copy; so are bytes that cannot be read,
+// which are listed in bad, too. An error means that the target is gone. The
+// caller bounds the ranges' sizes: they are allocated.
 func CopyMemory(m Memory, ranges []Range) (img *MemoryImage, bad []Range, err error) {
-	img = &MemoryImage{ranges: ranges, bytes: make([][]byte, len(ranges))}
+	img = &MemoryImage{ranges: slices.Clone(ranges), bytes: make([][]byte, len(ranges))}
 	for i, r := range ranges {
 		img.bytes[i] = make([]byte, r.Size)
 	}
@@ -107,17 +112,25 @@ func ExtentsOf(m Memory, ranges []Range) ([]Extent, error) {
 	return out, nil
 }
 
-// ReadExtent fills p with one extent's bytes by ReadExtents where m has it,
-// else by ReadMemory, page by page round what cannot be read.
+// ReadExtent fills p, which is as long as x, with the extent's bytes by
+// ReadExtents where m has it, else by ReadMemory, page by page round what
+// cannot be read. An error that is no *MemoryError ends it.
 func ReadExtent(m Memory, p []byte, x Extent) (bad []Range, err error) {
 	if er, ok := m.(ExtentReader); ok {
 		return er.ReadExtents(p, []Extent{x})
 	}
 	const page = 4096
 	for done := uint64(0); done < x.Size; {
-		n, err := m.ReadMemory(p[done:], x.Addr+done)
+		n, err := m.ReadMemory(p[done:x.Size], x.Addr+done)
 		done += uint64(n)
 		if err == nil {
+			break
+		}
+		var unreadable *MemoryError
+		if !errors.As(err, &unreadable) {
+			return bad, err
+		}
+		if done == x.Size {
 			break
 		}
 		skip := min(page-(x.Addr+done)%page, x.Size-done)
@@ -144,12 +157,10 @@ func (m *MemoryImage) ReadMemory(p []byte, addr uint64) (int, error) {
 // Extents implements Memory.
 func (m *MemoryImage) Extents(r Range) ([]Extent, error) {
 	var xs []Extent
-	for i := sort.Search(len(m.ranges), func(i int) bool { return m.ranges[i].End() > r.Addr }); i < len(m.ranges); i++ {
-		x := m.ranges[i].Intersect(r)
-		if x.Size == 0 {
-			break
+	for i := sort.Search(len(m.ranges), func(i int) bool { return m.ranges[i].End() > r.Addr }); i < len(m.ranges) && m.ranges[i].Addr < r.End(); i++ {
+		if x := m.ranges[i].Intersect(r); x.Size > 0 {
+			xs = append(xs, Extent{x, ExtentPresent})
 		}
-		xs = append(xs, Extent{x, ExtentPresent})
 	}
 	return xs, nil
 }

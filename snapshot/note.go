@@ -151,23 +151,25 @@ func newNote(p *Process) *note {
 	n := &note{
 		Info: p.Info,
 		System: noteSystem{s.OS, s.Machine.String(), s.Host, s.Release, s.Version, s.Distro, s.CPUs, s.CPUName,
-			s.CPUVendor, s.CPUFamily, s.CPUModel, s.CPUStepping, s.CPUSignature, s.CPUFeatures, s.PageSize, s.BootTime, s.Memory},
-		Process: noteProcess{p.PID, p.PPID, p.Name, p.Exe, p.ExeDeleted, p.Args, p.UID, p.GID, letter(p.State), p.StartTime},
+			s.CPUVendor, s.CPUFamily, s.CPUModel, s.CPUStepping, s.CPUSignature, s.CPUFeatures, s.PageSize, jsonTime(s.BootTime), s.Memory},
+		Process: noteProcess{p.PID, p.PPID, p.Name, p.Exe, p.ExeDeleted, p.Args, p.UID, p.GID, letter(p.State), jsonTime(p.StartTime)},
 		Files:   p.Files,
 		Texts:   map[string]string{},
 	}
 	n.fillVersion()
+	n.Info.Time = jsonTime(n.Info.Time)
 	for i := range p.Threads {
 		t := &p.Threads[i]
 		o := noteThread{t.TID, t.Name, letter(t.State), t.UserTime.Microseconds(),
 			t.SystemTime.Microseconds(), t.KernelStack, t.WaitChannel, t.Syscall,
-			t.StartTime, t.Nice, t.Signal, noteHex(t.Pending), noteHex(t.Blocked), nil}
+			jsonTime(t.StartTime), t.Nice, t.Signal, noteHex(t.Pending), noteHex(t.Blocked), nil}
 		if t.Stack != (Range{}) {
 			o.Stack = &t.Stack
 		}
 		n.Threads = append(n.Threads, o)
 	}
 	for _, m := range p.Modules {
+		m.ID.ModTime = jsonTime(m.ID.ModTime)
 		n.Modules = append(n.Modules, noteModule{m.Range, m.Path, m.Deleted, hex.EncodeToString(m.BuildID),
 			m.SOName, noteHex(m.Bias), noteHex(m.Dynamic), m.ID})
 	}
@@ -187,6 +189,14 @@ func (n *note) fillVersion() {
 	if n.Info.Version == 0 {
 		n.Info.Version = InfoVersion
 	}
+}
+
+// jsonTime drops a time that JSON cannot hold: a file's time may be any.
+func jsonTime(t time.Time) time.Time {
+	if y := t.Year(); y < 0 || y > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 func letter(b byte) string {
@@ -271,7 +281,10 @@ func (n *note) decodeModules(p *Process) {
 	p.Modules = nil
 	for _, o := range n.Modules {
 		m := byBase[o.Range.Addr]
-		m.Range, m.Path, m.Deleted, m.ID = o.Range, o.Path, o.Deleted, o.FileID
+		if string([]rune(m.Path)) != o.Path { // JSON replaces bytes that are not UTF-8
+			m.Path = o.Path
+		}
+		m.Range, m.Deleted, m.ID = o.Range, o.Deleted, o.FileID
 		if id, err := hex.DecodeString(o.BuildID); err == nil && len(id) > 0 {
 			m.BuildID = id
 		}

@@ -199,82 +199,85 @@ func TestAllowedUserNamespace(t *testing.T) {
 	}
 }
 
+const explained = 100 // the target in explainTests
+
+var explainTests = []struct {
+	name  string
+	make  func(f *fixture)
+	want  []Reason
+	words []string
+}{
+	{"nothing", func(f *fixture) {}, []Reason{ReasonUnknown}, []string{"no rule"}},
+	{"yama 1", func(f *fixture) { f.write("proc/sys/kernel/yama/ptrace_scope", "1\n") },
+		[]Reason{ReasonYama}, []string{"ptrace_scope is 1", "procdump -x", "PR_SET_PTRACER"}},
+	{"yama 1 child", func(f *fixture) {
+		f.write("proc/sys/kernel/yama/ptrace_scope", "1\n")
+		f.process(90, "shell", "/shell")
+		f.status(explained, "PPid:\t90\n")
+		f.status(90, "PPid:\t50\n")
+	}, []Reason{ReasonUnknown}, nil},
+	{"yama 1 privileged", func(f *fixture) {
+		f.write("proc/sys/kernel/yama/ptrace_scope", "1\n")
+		f.status(ownPID, "CapEff:\t0000000000080000\n")
+	}, []Reason{ReasonUnknown}, []string{"dmesg"}},
+	{"yama 2", func(f *fixture) { f.write("proc/sys/kernel/yama/ptrace_scope", "2\n") },
+		[]Reason{ReasonYama}, []string{"ptrace_scope is 2"}},
+	{"yama 3", func(f *fixture) {
+		f.write("proc/sys/kernel/yama/ptrace_scope", "3\n")
+		f.status(ownPID, "CapEff:\t0000000000080000\n")
+	}, []Reason{ReasonYama}, []string{"not even root", "reboot"}},
+	{"apparmor", func(f *fixture) {
+		f.write("proc/50/attr/current", "docker-default (enforce)\n")
+		f.write("proc/100/attr/current", "unconfined\n")
+	}, []Reason{ReasonLSM}, []string{"AppArmor", "docker-default (enforce)", "apparmor=unconfined"}},
+	{"apparmor together", func(f *fixture) {
+		f.write("proc/50/attr/current", "docker-default (enforce)\n")
+		f.write("proc/100/attr/current", "docker-default (enforce)\n")
+		f.write("sys/kernel/security/lsm", "lockdown,capability,landlock,yama,apparmor")
+	}, []Reason{ReasonUnknown}, []string{"security module apparmor"}},
+	{"selinux", func(f *fixture) {
+		f.write("sys/fs/selinux/enforce", "1")
+		f.write("proc/50/attr/current", "system_u:system_r:container_t:s0:c1,c2\x00")
+		f.write("proc/100/attr/current", "system_u:system_r:container_t:s0:c3,c4\x00")
+	}, []Reason{ReasonLSM}, []string{"SELinux", "c3,c4", "ausearch"}},
+	{"selinux permissive", func(f *fixture) {
+		f.write("sys/fs/selinux/enforce", "0")
+		f.write("proc/50/attr/current", "a:b:c_t:s0")
+		f.write("proc/100/attr/current", "a:b:d_t:s0")
+	}, []Reason{ReasonUnknown}, nil},
+	{"selinux boolean", func(f *fixture) { f.write("sys/fs/selinux/booleans/deny_ptrace", "1 1") },
+		[]Reason{ReasonLSM}, []string{"deny_ptrace", "setsebool"}},
+	{"seccomp", func(f *fixture) { f.status(ownPID, "Seccomp:\t2\nCapBnd:\t00000000a80425fb\n") },
+		[]Reason{ReasonSeccomp}, []string{"system-call filter", "--cap-add SYS_PTRACE"}},
+	{"seccomp with capability", func(f *fixture) { f.status(ownPID, "Seccomp:\t2\n") },
+		[]Reason{ReasonUnknown}, []string{"seccomp=unconfined"}},
+	{"lockdown", func(f *fixture) { f.write("sys/kernel/security/lockdown", "none integrity [confidentiality]\n") },
+		[]Reason{ReasonUnknown}, []string{"lockdown"}},
+	{"landlock", func(f *fixture) {
+		f.write("sys/kernel/security/lsm", "capability,landlock")
+		f.status(ownPID, "NoNewPrivs:\t1\n")
+	}, []Reason{ReasonUnknown}, []string{"Landlock"}},
+	{"setuid", func(f *fixture) {
+		u := os.Getuid()
+		f.status(explained, fmt.Sprintf("Uid:\t%d\t%d\t4242\t%d\n", u, u, u))
+		f.status(ownPID, fmt.Sprintf("Uid:\t%d\t4243\t%d\t%d\n", u, u, u))
+	}, []Reason{ReasonUser}, []string{"saved 4242", "setuid program"}},
+	{"everything", func(f *fixture) {
+		f.write("proc/sys/kernel/yama/ptrace_scope", "1\n")
+		f.status(explained, "Gid:\t4242\t4242\t4242\t4242\nCapPrm:\t0000000000000001\n")
+		f.write("proc/100/uid_map", "0 1000 1\n")
+		os.Remove(filepath.Join(f.root, "proc/100/ns/user"))
+		f.status(ownPID, "Uid:\t4241\t4241\t4241\t4241\n")
+	}, []Reason{ReasonUser, ReasonUserNamespace, ReasonDumpable, ReasonYama}, []string{"remedy: run procdump as root (sudo)"}},
+}
+
 func TestExplainFixtures(t *testing.T) {
-	const target = 100
-	for _, tt := range []struct {
-		name  string
-		make  func(f *fixture)
-		want  []Reason
-		words []string
-	}{
-		{"nothing", func(f *fixture) {}, []Reason{ReasonUnknown}, []string{"no rule"}},
-		{"yama 1", func(f *fixture) { f.write("proc/sys/kernel/yama/ptrace_scope", "1\n") },
-			[]Reason{ReasonYama}, []string{"ptrace_scope is 1", "procdump -x", "PR_SET_PTRACER"}},
-		{"yama 1 child", func(f *fixture) {
-			f.write("proc/sys/kernel/yama/ptrace_scope", "1\n")
-			f.process(90, "shell", "/shell")
-			f.status(target, "PPid:\t90\n")
-			f.status(90, "PPid:\t50\n")
-		}, []Reason{ReasonUnknown}, nil},
-		{"yama 1 privileged", func(f *fixture) {
-			f.write("proc/sys/kernel/yama/ptrace_scope", "1\n")
-			f.status(ownPID, "CapEff:\t0000000000080000\n")
-		}, []Reason{ReasonUnknown}, []string{"dmesg"}},
-		{"yama 2", func(f *fixture) { f.write("proc/sys/kernel/yama/ptrace_scope", "2\n") },
-			[]Reason{ReasonYama}, []string{"ptrace_scope is 2"}},
-		{"yama 3", func(f *fixture) {
-			f.write("proc/sys/kernel/yama/ptrace_scope", "3\n")
-			f.status(ownPID, "CapEff:\t0000000000080000\n")
-		}, []Reason{ReasonYama}, []string{"not even root", "reboot"}},
-		{"apparmor", func(f *fixture) {
-			f.write("proc/50/attr/current", "docker-default (enforce)\n")
-			f.write("proc/100/attr/current", "unconfined\n")
-		}, []Reason{ReasonLSM}, []string{"AppArmor", "docker-default (enforce)", "apparmor=unconfined"}},
-		{"apparmor together", func(f *fixture) {
-			f.write("proc/50/attr/current", "docker-default (enforce)\n")
-			f.write("proc/100/attr/current", "docker-default (enforce)\n")
-			f.write("sys/kernel/security/lsm", "lockdown,capability,landlock,yama,apparmor")
-		}, []Reason{ReasonUnknown}, []string{"security module apparmor"}},
-		{"selinux", func(f *fixture) {
-			f.write("sys/fs/selinux/enforce", "1")
-			f.write("proc/50/attr/current", "system_u:system_r:container_t:s0:c1,c2\x00")
-			f.write("proc/100/attr/current", "system_u:system_r:container_t:s0:c3,c4\x00")
-		}, []Reason{ReasonLSM}, []string{"SELinux", "c3,c4", "ausearch"}},
-		{"selinux permissive", func(f *fixture) {
-			f.write("sys/fs/selinux/enforce", "0")
-			f.write("proc/50/attr/current", "a:b:c_t:s0")
-			f.write("proc/100/attr/current", "a:b:d_t:s0")
-		}, []Reason{ReasonUnknown}, nil},
-		{"selinux boolean", func(f *fixture) { f.write("sys/fs/selinux/booleans/deny_ptrace", "1 1") },
-			[]Reason{ReasonLSM}, []string{"deny_ptrace", "setsebool"}},
-		{"seccomp", func(f *fixture) { f.status(ownPID, "Seccomp:\t2\nCapBnd:\t00000000a80425fb\n") },
-			[]Reason{ReasonSeccomp}, []string{"system-call filter", "--cap-add SYS_PTRACE"}},
-		{"seccomp with capability", func(f *fixture) { f.status(ownPID, "Seccomp:\t2\n") },
-			[]Reason{ReasonUnknown}, []string{"seccomp=unconfined"}},
-		{"lockdown", func(f *fixture) { f.write("sys/kernel/security/lockdown", "none integrity [confidentiality]\n") },
-			[]Reason{ReasonUnknown}, []string{"lockdown"}},
-		{"landlock", func(f *fixture) {
-			f.write("sys/kernel/security/lsm", "capability,landlock")
-			f.status(ownPID, "NoNewPrivs:\t1\n")
-		}, []Reason{ReasonUnknown}, []string{"Landlock"}},
-		{"setuid", func(f *fixture) {
-			u := os.Getuid()
-			f.status(target, fmt.Sprintf("Uid:\t%d\t%d\t4242\t%d\n", u, u, u))
-			f.status(ownPID, fmt.Sprintf("Uid:\t%d\t4243\t%d\t%d\n", u, u, u))
-		}, []Reason{ReasonUser}, []string{"saved 4242", "setuid program"}},
-		{"everything", func(f *fixture) {
-			f.write("proc/sys/kernel/yama/ptrace_scope", "1\n")
-			f.status(target, "Gid:\t4242\t4242\t4242\t4242\nCapPrm:\t0000000000000001\n")
-			f.write("proc/100/uid_map", "0 1000 1\n")
-			os.Remove(filepath.Join(f.root, "proc/100/ns/user"))
-			f.status(ownPID, "Uid:\t4241\t4241\t4241\t4241\n")
-		}, []Reason{ReasonUser, ReasonUserNamespace, ReasonDumpable, ReasonYama}, []string{"remedy: run procdump as root (sudo)"}},
-	} {
+	for _, tt := range explainTests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
-			f.process(target, "web", "/srv/web", "web")
+			f.process(explained, "web", "/srv/web", "web")
 			tt.make(f)
-			err := f.ExplainDenied(target)
+			err := f.ExplainDenied(explained)
 			d := (*DeniedError)(nil)
 			if !errors.As(err, &d) || !errors.Is(err, ErrDenied) {
 				t.Fatalf("error %v", err)

@@ -288,6 +288,9 @@ func TestFindInPIDNamespace(t *testing.T) {
 
 // Processes that come and go while they are looked at are no error.
 func TestFindChurn(t *testing.T) {
+	// Before the churn: a fork would hold the freshly written program open for
+	// writing (https://go.dev/issue/22315).
+	v := start(t, "wait", nil)
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() {
@@ -301,7 +304,6 @@ func TestFindChurn(t *testing.T) {
 			}
 		}
 	}()
-	v := start(t, "wait", nil)
 	for _, selector := range []string{
 		fmt.Sprintf("pid:%d,user:%d,name:victim", v.pid(), os.Geteuid()), fmt.Sprintf("tree:%d", v.pid()),
 		fmt.Sprintf("cmd:.,pid:%d", v.pid()), fmt.Sprintf("cgroup:/,pid:%d", v.pid()),

@@ -113,7 +113,8 @@ func (f *fixture) expect(selector, want string) {
 	}
 }
 
-func TestNames(t *testing.T) {
+// named makes processes of many names.
+func named(t *testing.T) *fixture {
 	f := newFixture(t)
 	f.process(100, "nginx", "/usr/sbin/nginx", "nginx: worker process")
 	f.process(101, "renamed", "/opt/app/Server.bin", "/opt/app/Server.bin", "-v")
@@ -135,7 +136,11 @@ func TestNames(t *testing.T) {
 	f.process(115, "lonely", "")
 	f.stat(115, "lonely", "Z", 1, 0, 1)
 	f.process(116, "deleted", "/opt/gone (deleted)", "x")
+	return f
+}
 
+func TestNames(t *testing.T) {
+	f := named(t)
 	f.expect("nginx", "100")
 	f.expect("NGINX", "100")
 	f.expect("server.bin", "101 105") // no exact match, two in other case
@@ -173,6 +178,10 @@ func TestNames(t *testing.T) {
 	f.expect("/usr/bin/less", "110")
 	f.expect("pgid:70,cmd:job", "103 110")
 
+}
+
+func TestProcess(t *testing.T) {
+	f := named(t)
 	p, err := f.Get(102)
 	if err != nil || p.Name != "averyveryverylongname" || p.Exe != "/opt/averyveryverylongname" || p.Threads != 2 ||
 		p.CPU.Seconds() != 2 || p.Start.Unix() != 1700000010 || p.State != 'S' || p.RSS != 10*uint64(os.Getpagesize()) {
@@ -211,26 +220,28 @@ func TestUser(t *testing.T) {
 
 const id64 = "4f5e9a7b3c2d1e0f4f5e9a7b3c2d1e0f4f5e9a7b3c2d1e0f4f5e9a7b3c2d1e0f"
 
+// groups are the cgroup files of processes 100, ….
+var groups = map[int]string{
+	100: "0::/system.slice/nginx.service\n",
+	101: "12:pids:/system.slice/cron.service\n1:name=systemd:/system.slice/cron.service\n0::/\n",
+	102: "0::/user.slice/user-1000.slice/user@1000.service/app.slice/editor.service/sub\n",
+	103: "4:memory:/other.service\n0::/\n",
+	104: "0::/system.slice/docker-" + id64 + ".scope\n",
+	105: "3:cpu:/docker/a" + id64[1:] + "\n",
+	106: "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod01234567_89ab_cdef_0123_456789abcdef.slice/cri-containerd-b" + id64[1:] + ".scope\n",
+	107: "0::/machine.slice/libpod-c" + id64[1:] + ".scope/container\n",
+	108: "0::/machine.slice/libpod-conmon-c" + id64[1:] + ".scope\n",
+	109: "0::/kubepods/besteffort/podfedcba98-89ab-cdef-0123-456789abcdef/d" + id64[1:] + "\n",
+	110: "0::/system.slice/crio-e" + id64[1:] + ".scope (deleted)\n",
+	111: "0::/system.slice:cri-containerd:01" + id64[2:] + "\n",
+	112: "0::/\n",
+	113: "0::/\n",
+	114: "0::/ecs/0123456789abcdef0123456789abcdef/fedcba9876543210fedcba9876543210-123\n",
+	115: "0::/\n",
+}
+
 func TestControlGroups(t *testing.T) {
 	f := newFixture(t)
-	groups := map[int]string{
-		100: "0::/system.slice/nginx.service\n",
-		101: "12:pids:/system.slice/cron.service\n1:name=systemd:/system.slice/cron.service\n0::/\n",
-		102: "0::/user.slice/user-1000.slice/user@1000.service/app.slice/editor.service/sub\n",
-		103: "4:memory:/other.service\n0::/\n",
-		104: "0::/system.slice/docker-" + id64 + ".scope\n",
-		105: "3:cpu:/docker/a" + id64[1:] + "\n",
-		106: "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod01234567_89ab_cdef_0123_456789abcdef.slice/cri-containerd-b" + id64[1:] + ".scope\n",
-		107: "0::/machine.slice/libpod-c" + id64[1:] + ".scope/container\n",
-		108: "0::/machine.slice/libpod-conmon-c" + id64[1:] + ".scope\n",
-		109: "0::/kubepods/besteffort/podfedcba98-89ab-cdef-0123-456789abcdef/d" + id64[1:] + "\n",
-		110: "0::/system.slice/crio-e" + id64[1:] + ".scope (deleted)\n",
-		111: "0::/system.slice:cri-containerd:01" + id64[2:] + "\n",
-		112: "0::/\n",
-		113: "0::/\n",
-		114: "0::/ecs/0123456789abcdef0123456789abcdef/fedcba9876543210fedcba9876543210-123\n",
-		115: "0::/\n",
-	}
 	for pid, text := range groups {
 		f.process(pid, "p", "/p", "p")
 		f.write(fmt.Sprintf("proc/%d/cgroup", pid), text)

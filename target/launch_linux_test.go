@@ -197,3 +197,22 @@ func runHelper(t *testing.T, mode string, args ...string) (string, error) {
 	b.Write(text)
 	return b.String(), err
 }
+
+func TestIdle(t *testing.T) {
+	for _, tt := range []struct {
+		states string // of the first thread, then of others
+		want   bool
+	}{
+		{"S", true}, {"T", true}, {"SS", true}, {"SD", true}, {"ST", true},
+		{"R", false}, {"D", false}, {"SR", false}, {"Z", false}, {"", false},
+	} {
+		f := newFixture(t)
+		for i, state := range tt.states {
+			b := fmt.Sprintf("%d (x) %c 1 70 70 0 -1 0 1 2 3 4 150 50 0 0 20 0 1 0 1000 4096 10\n", 100+i, state)
+			f.write(fmt.Sprintf("proc/100/task/%d/stat", 100+i), b)
+		}
+		if got := f.idle(100); got != tt.want {
+			t.Errorf("states %q: idle is %v", tt.states, got)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package target
 
 import (
 	"debug/elf"
+	"fmt"
 	"io"
 	"os"
 	"os/user"
@@ -13,6 +14,13 @@ import (
 
 // commMax is the most bytes that the kernel keeps of a name: TASK_COMM_LEN less the NUL.
 const commMax = 15
+
+// details are what only this package needs of a Process.
+type details struct {
+	comm  string // as the kernel has it
+	ticks uint64 // start in clock ticks after boot: with PID the identity of a process
+	exit  int    // wait status of a zombie; 0 also if it may not be read
+}
 
 // reader reads many processes; it keeps what they have in common.
 type reader struct {
@@ -63,9 +71,10 @@ func (r *reader) base(pid int) (Process, bool) {
 		return Process{}, false
 	}
 	p := Process{
-		PID: pid, PPID: s.ppid, PGID: s.pgrp, Name: s.comm, comm: s.comm, State: s.state,
+		PID: pid, PPID: s.ppid, PGID: s.pgrp, Name: s.comm, State: s.state,
 		CPU: ticks(s.utime + s.stime), RSS: s.rss * uint64(os.Getpagesize()), Threads: s.threads,
-		Kernel: s.kernel, Zombie: s.finished, ticks: s.start, exit: s.exit,
+		Kernel: s.kernel, Zombie: s.finished,
+		details: details{comm: s.comm, ticks: s.start, exit: s.exit},
 	}
 	if !r.boot.IsZero() {
 		p.Start = r.boot.Add(ticks(s.start))
@@ -165,6 +174,14 @@ func (r *reader) userName(uid uint32) string {
 		r.users[uid] = name
 	}
 	return name
+}
+
+// userText is a user for messages: "bob (uid 1000)".
+func userText(name string, uid uint32) string {
+	if name == "" || name == strconv.FormatUint(uint64(uid), 10) {
+		return fmt.Sprintf("uid %d", uid)
+	}
+	return fmt.Sprintf("%s (uid %d)", printable(name), uid)
 }
 
 // readClass tells 32- from 64-bit programs by the image's ELF header.

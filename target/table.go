@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -106,11 +105,4 @@ func shellQuote(s string) string {
 		}
 	}
 	return s
-}
-
-func userText(name string, uid uint32) string {
-	if name == "" || name == strconv.FormatUint(uint64(uid), 10) {
-		return fmt.Sprintf("uid %d", uid)
-	}
-	return fmt.Sprintf("%s (uid %d)", printable(name), uid)
 }

@@ -42,9 +42,7 @@ type Process struct {
 	NSPID      []int // its PID in each PID namespace, from ours to its own
 	Class      elf.Class
 
-	comm  string // as the kernel has it
-	ticks uint64 // start in clock ticks after boot: with PID the identity of a process
-	exit  int    // wait status of a zombie; 0 also if it may not be read
+	details
 }
 
 // CommandLine is the arguments joined with blanks, or the bracketed name where

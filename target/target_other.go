@@ -10,6 +10,8 @@ import (
 	"runtime"
 )
 
+type details struct{}
+
 func unsupported(verb string) error {
 	return fmt.Errorf("%s: not available on %s yet: %w", verb, runtime.GOOS, errors.ErrUnsupported)
 }

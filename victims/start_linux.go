@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // starts carries the starts of all victims to one thread that never ends: a
@@ -57,8 +58,24 @@ func start(s Spec, command []string, exe string) (*Victim, error) {
 	}
 	v.PID = v.cmd.Process.Pid
 	go func() { pump(r, v.lines); r.Close() }()
-	go func() { v.err = v.cmd.Wait(); close(v.exited) }()
+	go func() {
+		awaitEnd(v.PID)
+		v.err = v.cmd.Wait()
+		close(v.exited)
+	}()
 	return v, nil
+}
+
+// awaitEnd returns when a child has ended. Waiting in waitid(2) before would
+// swallow the stops of a child that a test of this process traces.
+func awaitEnd(pid int) {
+	for {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if _, rest, ok := strings.Cut(string(b), ") "); err != nil || !ok || rest[0] == 'Z' || rest[0] == 'X' {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // Signal sends the victim a signal.

@@ -46,6 +46,7 @@ const (
 	maxNote   = 64 << 10
 	maxDyn    = 4096
 	maxString = 4096
+	maxSpan   = 1 << 40 // bytes from the first to the last PT_LOAD
 )
 
 // Read reads the image whose ELF header is at base. Parts of it that cannot be
@@ -83,7 +84,10 @@ func Read(mem Reader, base uint64) (*Image, error) {
 	for ; len(table) > 0; table = table[phentsize:] {
 		im.Phdrs = append(im.Phdrs, im.phdr(table))
 	}
-	return im, im.locate()
+	if err := im.locate(); err != nil {
+		return nil, err
+	}
+	return im, nil
 }
 
 func (im *Image) phentsize() int {
@@ -111,16 +115,20 @@ func (im *Image) locate() error {
 		if p.Type != elf.PT_LOAD {
 			continue
 		}
+		if p.Vaddr+p.Memsz < p.Vaddr {
+			return ErrNotELF
+		}
 		if p.Vaddr < first {
 			first = p.Vaddr
 			im.Bias = im.Base - (p.Vaddr - p.Off)
 		}
 		end = max(end, p.Vaddr+p.Memsz)
 	}
-	if first == ^uint64(0) {
+	size := im.Bias + end - im.Base
+	if first == ^uint64(0) || size > maxSpan || im.Base+size < im.Base {
 		return ErrNotELF
 	}
-	im.Size = (im.Bias + end - im.Base + 4095) &^ 4095
+	im.Size = (size + 4095) &^ 4095
 	im.Entry += im.Bias
 	for _, p := range im.Phdrs {
 		switch p.Type {
@@ -157,15 +165,15 @@ func BuildID(b []byte) []byte {
 		name, desc, typ := uint64(le.Uint32(b)), uint64(le.Uint32(b[4:])), le.Uint32(b[8:])
 		b = b[12:]
 		nameEnd := (name + 3) &^ 3
-		descEnd := nameEnd + (desc+3)&^3
+		descEnd := nameEnd + desc
 		if descEnd > uint64(len(b)) {
 			return nil
 		}
 		const ntGNUBuildID = 3
-		if typ == ntGNUBuildID && string(b[:name]) == "GNU\x00" {
-			return bytes.Clone(b[nameEnd : nameEnd+desc])
+		if typ == ntGNUBuildID && desc > 0 && string(b[:name]) == "GNU\x00" {
+			return bytes.Clone(b[nameEnd:descEnd])
 		}
-		b = b[descEnd:]
+		b = b[min((descEnd+3)&^3, uint64(len(b))):]
 	}
 	return nil
 }
@@ -200,7 +208,7 @@ func (im *Image) soname() string {
 	if !ok {
 		return ""
 	}
-	if tab < im.Base { // not relocated: the vdso, and images of static programs
+	if tab-im.Base >= im.Size { // not relocated: the vdso, musl's, and images of static programs
 		tab += im.Bias
 	}
 	return CString(im.mem, tab+off)
@@ -230,7 +238,7 @@ func CString(mem Reader, addr uint64) string {
 		if i := bytes.IndexByte(want[:n], 0); i >= 0 {
 			return string(append(out, want[:i]...))
 		}
-		if err != nil {
+		if err != nil || n < len(want) {
 			break
 		}
 		out, addr = append(out, want[:n]...), addr+uint64(n)

@@ -29,8 +29,8 @@ func parseMapsLine(line []byte) (snapshot.Region, bool) {
 	if dash < 0 || len(f[1]) != 4 {
 		return r, false
 	}
-	lo, err1 := hex(f[0][:dash])
-	hi, err2 := hex(f[0][dash+1:])
+	lo, err1 := parseHex(f[0][:dash])
+	hi, err2 := parseHex(f[0][dash+1:])
 	if err1 != nil || err2 != nil || hi < lo {
 		return r, false
 	}
@@ -43,10 +43,10 @@ func parseMapsLine(line []byte) (snapshot.Region, bool) {
 	if f[1][3] == 's' {
 		r.Perm |= snapshot.Shared
 	}
-	r.Offset, _ = hex(f[2])
+	r.Offset, _ = parseHex(f[2])
 	if major, minor, ok := bytes.Cut(f[3], []byte(":")); ok {
-		ma, _ := hex(major)
-		mi, _ := hex(minor)
+		ma, _ := parseHex(major)
+		mi, _ := parseHex(minor)
 		r.Dev = ma<<32 | mi
 	}
 	r.Inode, _ = strconv.ParseUint(string(f[4]), 10, 64)
@@ -55,7 +55,7 @@ func parseMapsLine(line []byte) (snapshot.Region, bool) {
 	return r, true
 }
 
-func hex(b []byte) (uint64, error) { return strconv.ParseUint(string(b), 16, 64) }
+func parseHex(b []byte) (uint64, error) { return strconv.ParseUint(string(b), 16, 64) }
 
 // unescapePath undoes the kernel's one escape in maps: newline as \012.
 func unescapePath(p string) string { return strings.ReplaceAll(p, `\012`, "\n") }

@@ -100,9 +100,10 @@ func (m *Memory) pages(r snapshot.Range) snapshot.Range {
 }
 
 // addAbsent adds to the present pages of a file's or shared region those that
-// the process has not touched but its file holds.
+// the process has not touched but its file holds. Those of the vdso are the
+// kernel's, and reading them through the process allocates nothing.
 func (m *Memory) addAbsent(xs []snapshot.Extent, want snapshot.Range, g *snapshot.Region) []snapshot.Extent {
-	if g.Anonymous() || g.Path == "[vdso]" || g.Flags&(snapshot.Userfault|snapshot.RemoteFile) != 0 {
+	if g.Anonymous() && g.Path != "[vdso]" || g.Flags&(snapshot.Userfault|snapshot.RemoteFile) != 0 {
 		return xs
 	}
 	f := m.files.open(g)

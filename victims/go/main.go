@@ -1,3 +1,5 @@
+//go:build linux
+
 // Goroutines parked and running on several threads; one thread is locked to a
 // goroutine blocked in a system call below a known chain of calls.
 package main

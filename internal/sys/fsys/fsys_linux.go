@@ -4,20 +4,30 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 // Free returns the bytes an unprivileged user can still write in the file
-// system that holds dir.
+// system that holds dir. Some do not know their size (ramfs, a tmpfs without
+// limit, some of FUSE): errors.ErrUnsupported.
 func Free(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	return int64(st.Bavail) * st.Bsize, nil
+	if st.Blocks == 0 {
+		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: errors.ErrUnsupported}
+	}
+	return int64(min(st.Bavail, math.MaxInt64/uint64(st.Bsize))) * st.Bsize, nil
 }
 
 // Allocated returns the bytes of disk that an open file occupies.
@@ -32,13 +42,25 @@ func Allocated(f *os.File) int64 {
 // IsNoSpace tells whether an error means that the disk, or the user's share of
 // it, is full.
 func IsNoSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
+
+// IsTooLarge tells whether an error means that a file may not grow further: by
+// RLIMIT_FSIZE, or by what its file system can hold in one file.
+func IsTooLarge(err error) bool { return errors.Is(err, unix.EFBIG) }
+
+// catchFileSize turns the signal of a write beyond RLIMIT_FSIZE into that
+// write's error. A caught signal, unlike an ignored one, is the default again
+// in a program that this one starts.
+var catchFileSize = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ) })
+
+// noUnnamed makes CreateTemp behave as on file systems without O_TMPFILE, and
+// noFlags as on those whose rename knows no flags; both for tests.
+var noUnnamed, noFlags bool
 
 // Temp is a file without its final name.
 type Temp struct {
 	*os.File
-	dir    string
 	path   string // "" for an O_TMPFILE file, which vanishes with its last descriptor
 	linked bool
 }
@@ -47,19 +69,28 @@ type Temp struct {
 // the caller did not give it: an unnamed one where the file system can
 // (O_TMPFILE), else one with a hidden temporary name.
 func CreateTemp(dir string) (*Temp, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return &Temp{File: os.NewFile(uintptr(fd), filepath.Join(dir, "(unnamed)")), dir: dir}, nil
+	catchFileSize()
+	fd, err := -1, error(unix.EOPNOTSUPP)
+	if !noUnnamed {
+		fd, err = unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	}
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+	switch {
+	case err == nil:
+		return &Temp{File: os.NewFile(uintptr(fd), filepath.Join(dir, "(unnamed)"))}, nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
+	case errors.Is(err, unix.EISDIR): // a kernel before 3.11
+	default:
 		return nil, &fs.PathError{Op: "create file in", Path: dir, Err: err}
 	}
-	f, err := os.CreateTemp(dir, ".procdump-*.tmp")
+	f, err := os.CreateTemp(dir, tempPattern)
 	if err != nil {
 		return nil, err
 	}
-	return &Temp{File: f, dir: dir, path: f.Name()}, nil
+	return &Temp{File: f, path: f.Name()}, nil
 }
+
+// tempPattern names files that are not finished.
+const tempPattern = ".procdump-*.tmp"
 
 // Link gives the file its final name. An existing file of that name is
 // fs.ErrExist, or is replaced at once if overwrite is set.
@@ -89,8 +120,12 @@ func (t *Temp) linkUnnamed(name string, overwrite bool) error {
 	err := link(name)
 	if errors.Is(err, fs.ErrExist) && overwrite {
 		// linkat cannot replace: link beside it, then rename over it.
-		tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf(".procdump-%d-%d.tmp", os.Getpid(), t.Fd()))
-		if err = link(tmp); err != nil {
+		var tmp string
+		for try := 0; try == 0 || errors.Is(err, fs.ErrExist) && try < 100; try++ {
+			tmp = filepath.Join(filepath.Dir(name), strings.Replace(tempPattern, "*", strconv.FormatUint(rand.Uint64(), 36), 1))
+			err = link(tmp)
+		}
+		if err != nil {
 			return err
 		}
 		if err = os.Rename(tmp, name); err != nil {
@@ -104,16 +139,39 @@ func (t *Temp) linkUnnamed(name string, overwrite bool) error {
 }
 
 func renameNoReplace(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	err := error(unix.EINVAL)
+	if !noFlags {
+		err = unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		// A file system without the flag: a hard link refuses an existing name too.
-		if err = os.Link(from, to); err == nil {
-			err = os.Remove(from)
-		}
-		return err
+		return linkNoReplace(from, to)
 	}
 	if err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// linkNoReplace renames on a file system whose rename knows no flags: a hard
+// link refuses an existing name too. Where there are none either, an empty file
+// keeps the name for the moment until the rename.
+func linkNoReplace(from, to string) error {
+	err := os.Link(from, to)
+	switch {
+	case err == nil:
+		os.Remove(from)
+		return nil
+	case !errors.Is(err, unix.EPERM) && !errors.Is(err, errors.ErrUnsupported):
+		return err
+	}
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if err := os.Rename(from, to); err != nil {
+		os.Remove(to)
+		return err
 	}
 	return nil
 }
@@ -132,14 +190,17 @@ func StartWriteback(f *os.File, off, n int64) {
 	_ = syncFileRange(int(f.Fd()), off, n)
 }
 
-// SyncDir makes names in a folder durable.
+// SyncDir makes names in a folder durable, where the file system can do that.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
 }
 
 // TerminalWidth returns the columns of a terminal, or 0 if f is none.

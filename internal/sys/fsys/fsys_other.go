@@ -22,6 +22,9 @@ func Allocated(f *os.File) int64 {
 // IsNoSpace tells whether an error means that the disk is full.
 func IsNoSpace(error) bool { return false }
 
+// IsTooLarge tells whether an error means that a file may not grow further.
+func IsTooLarge(error) bool { return false }
+
 // Temp is a file without its final name.
 type Temp struct {
 	*os.File
@@ -38,9 +41,11 @@ func CreateTemp(dir string) (*Temp, error) {
 	return &Temp{File: f, path: f.Name()}, nil
 }
 
-// Link gives the file its final name. An existing file of that name is
-// os.ErrExist, or is replaced if overwrite is set.
+// Link closes the file, since Windows renames no open one, and gives it its
+// final name. An existing file of that name is os.ErrExist, or is replaced if
+// overwrite is set. After ErrExist another name may be tried.
 func (t *Temp) Link(name string, overwrite bool) error {
+	t.File.Close()
 	if overwrite {
 		if err := os.Rename(t.path, name); err != nil {
 			return err
@@ -53,7 +58,8 @@ func (t *Temp) Link(name string, overwrite bool) error {
 		return err
 	}
 	t.linked = true
-	return os.Remove(t.path)
+	os.Remove(t.path)
+	return nil
 }
 
 // Discard closes the file and removes it unless it was linked.

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+func TestPauseOf(t *testing.T) {
+	const events = `{"event":"start","schema":1}
+{"event":"initiated","pid":7,"path":"x"}
+{"event":"complete","pid":7,"pauseMicros":1234,"sizeBytes":9}
+`
+	if d, err := pauseOf(events); err != nil || d != 1234*time.Microsecond {
+		t.Errorf("%v, %v", d, err)
+	}
+	for _, s := range []string{"", "{", `{"event":"complete","pauseMicros":-1}`, `{"event":"failed"}`} {
+		if _, err := pauseOf(s); err == nil {
+			t.Errorf("%q has a pause", s)
+		}
+	}
+}
+
+// TestGuard runs the guard on a file of the test's own.
+func TestGuard(t *testing.T) {
+	for _, old := range []string{"core\n", "|/usr/lib/handler %p %u\n", "\n"} {
+		file := filepath.Join(t.TempDir(), "core_pattern")
+		if err := os.WriteFile(file, []byte(old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		in, end := io.Pipe()
+		said, out := io.Pipe()
+		done := make(chan error)
+		go func() { done <- guardCorePattern([]string{"/tmp/core.%p"}, in, out, file) }()
+		if _, err := said.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := os.ReadFile(file); string(b) != "/tmp/core.%p\n" {
+			t.Errorf("pattern is %q meanwhile", b)
+		}
+		end.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if b, _ := os.ReadFile(file); string(b) != old {
+			t.Errorf("pattern is %q afterwards, was %q", b, old)
+		}
+	}
+}
+
+// TestLimit compares what the limit copies with what the victim holds.
+func TestLimit(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc")
+	}
+	program, err := buildVictim(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []shape{{8, 100, 3}, {64, 10, 2}} {
+		v, err := startVictim(program, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.stop()
+		file := filepath.Join(t.TempDir(), "memory")
+		err = copyMemory([]string{strconv.Itoa(v.pid), strconv.FormatUint(v.addr, 10), strconv.FormatInt(v.size, 10), file, limitEarly})
+		if errors.Is(err, os.ErrPermission) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mem, err := os.Open("/proc/" + strconv.Itoa(v.pid) + "/mem")
+		if err != nil {
+			t.Skip(err)
+		}
+		defer mem.Close()
+		want := make([]byte, v.size)
+		if _, err := mem.ReadAt(want, int64(v.addr)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%+v: %d bytes differ from the victim's %d: %v", s, len(got), len(want), err)
+		}
+		if touched := int64(s.mib) << 20 * int64(s.percent) / 100; v.touched > touched || v.touched < touched*99/100 {
+			t.Errorf("%+v: touched %d bytes, want %d", s, v.touched, touched)
+		}
+		if _, disk, err := settle(filepath.Dir(file)); err != nil || disk < v.touched || disk > v.touched+1<<20 {
+			t.Errorf("%+v: file occupies %d bytes for %d, %v", s, disk, v.touched, err)
+		}
+	}
+}
+
+func TestChosen(t *testing.T) {
+	if list, err := chosen(options{short: true}); err != nil || len(list) != len(cases())-1 {
+		t.Errorf("-short: %d cases, %v", len(list), err)
+	}
+	if list, err := chosen(options{only: "sparse,4GiB"}); err != nil || len(list) != 2 || list[1].name != "4GiB" {
+		t.Errorf("-only: %v, %v", list, err)
+	}
+	if _, err := chosen(options{only: "nothing"}); err == nil {
+		t.Error("-only accepts anything")
+	}
+}

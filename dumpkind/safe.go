@@ -1,0 +1,95 @@
+package dumpkind
+
+import (
+	"debug/elf"
+	"encoding/binary"
+
+	"procdump/snapshot"
+)
+
+// safe lists, merged, the bytes that a triage dump shows as they are: those
+// that tell a debugger which modules lie where. They were written by linkers,
+// not by the program; what else lies on their pages may be anything.
+func safe(p *snapshot.Process, img *snapshot.MemoryImage) []snapshot.Range {
+	var out []snapshot.Range
+	w := p.Machine().PointerSize()
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		if m.Path == "linux-gate.so" {
+			out = append(out, m.Range)
+			continue
+		}
+		out = append(out, headers(m.Addr, img.Bytes(m.Addr))...)
+		out = append(out, snapshot.Range{Addr: m.Dynamic, Size: dynamicSize(img.Bytes(m.Dynamic), w)})
+	}
+	if p.Linker != nil {
+		for _, r := range p.Linker.Ranges {
+			// Of a name that is there in part the user's could not be hidden.
+			if r == p.Linker.Dynamic || r.Size <= maxPath && holds(img, r) {
+				out = append(out, r)
+			}
+		}
+	}
+	return snapshot.MergeRanges(out, 0)
+}
+
+// maxPath is the longest path in bytes, its NUL included (PATH_MAX), and one.
+const maxPath = 4097
+
+func holds(img *snapshot.MemoryImage, r snapshot.Range) bool {
+	for at := r.Addr; at < r.End(); {
+		n := len(img.Bytes(at))
+		if n == 0 {
+			return false
+		}
+		at += uint64(n)
+	}
+	return true
+}
+
+// headers lists the ELF header at the beginning of b, which was mapped at addr,
+// its program headers, and the notes that lie within b.
+func headers(addr uint64, b []byte) []snapshot.Range {
+	const ehdr32, ehdr64 = 52, 64
+	if len(b) < ehdr64 || string(b[:len(elf.ELFMAG)]) != elf.ELFMAG {
+		return nil
+	}
+	le := binary.LittleEndian
+	size, phoff, phentsize, phnum := uint64(ehdr64), le.Uint64(b[32:]), uint64(56), uint64(le.Uint16(b[56:]))
+	if elf.Class(b[elf.EI_CLASS]) == elf.ELFCLASS32 {
+		size, phoff, phentsize, phnum = ehdr32, uint64(le.Uint32(b[28:])), 32, uint64(le.Uint16(b[44:]))
+	}
+	out := []snapshot.Range{{Addr: addr, Size: size}}
+	n := uint64(len(b))
+	if phoff > n || phnum*phentsize > n-phoff {
+		return out
+	}
+	out = append(out, snapshot.Range{Addr: addr + phoff, Size: phnum * phentsize})
+	for ph := b[phoff:][:phnum*phentsize]; len(ph) > 0; ph = ph[phentsize:] {
+		if elf.ProgType(le.Uint32(ph)) != elf.PT_NOTE {
+			continue
+		}
+		off, filesz := le.Uint64(ph[8:]), uint64(0)
+		if phentsize == 32 {
+			off, filesz = uint64(le.Uint32(ph[4:])), uint64(le.Uint32(ph[16:]))
+		} else {
+			filesz = le.Uint64(ph[32:])
+		}
+		if off < n && filesz <= n-off {
+			out = append(out, snapshot.Range{Addr: addr + off, Size: filesz})
+		}
+	}
+	return out
+}
+
+// dynamicSize is the length of the dynamic section that b begins with, its
+// final DT_NULL included if it is there.
+func dynamicSize(b []byte, w int) (size uint64) {
+	for n := 2 * w; w > 0 && n <= min(len(b), maxDynamic); n += 2 * w {
+		size = uint64(n)
+		if elf.DynTag(word(b[n-2*w:], w)) == elf.DT_NULL {
+			break
+		}
+	}
+	return size
+}
