@@ -54,6 +54,64 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// TestGuardOverlap: another program that saves and restores the pattern without
+// a lock overlaps the guard; afterwards neither's pattern may be left.
+func TestGuardOverlap(t *testing.T) {
+	defer func(d time.Duration) { patience = d }(patience)
+	patience = 5 * time.Second
+	const ours, theirs = "/ours.%p", "/theirs.%p"
+	file := filepath.Join(t.TempDir(), "core_pattern")
+	is := func(want string) bool { s, _ := readPattern(file); return s == want }
+	begin := func(pattern string) (end func() chan error) {
+		in, stop := io.Pipe()
+		said, out := io.Pipe()
+		done := make(chan error, 1)
+		go func() { done <- guardCorePattern([]string{pattern}, in, out, file) }()
+		if _, err := said.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		return func() chan error { stop.Close(); return done }
+	}
+	set := func(pattern string) {
+		if err := os.WriteFile(file, []byte(pattern+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	set("core")
+	end := begin(ours)
+	set(theirs) // the other begins, having saved ours
+	done := end()
+	set(ours) // the other ends
+	if err := <-done; err != nil || !is("core") {
+		t.Errorf("other began later: %v", err)
+	}
+
+	set(theirs) // the other began first, having saved "core"
+	end = begin(ours)
+	set("core") // the other ends
+	patience = 50 * time.Millisecond
+	if <-end(); !is("core") {
+		t.Error("other began first")
+	}
+
+	patience = 5 * time.Second
+	end = begin(ours)
+	second := make(chan func() chan error)
+	go func() { second <- begin("/second.%p") }()
+	select {
+	case <-second:
+		t.Fatal("two guards at once")
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := <-end(); err != nil {
+		t.Error(err)
+	}
+	if err := <-(<-second)(); err != nil || !is("core") {
+		t.Errorf("two guards: %v", err)
+	}
+}
+
 // TestLimit compares what the limit copies with what the victim holds.
 func TestLimit(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {

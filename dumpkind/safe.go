@@ -83,13 +83,12 @@ func headers(addr uint64, b []byte) []snapshot.Range {
 }
 
 // dynamicSize is the length of the dynamic section that b begins with, its
-// final DT_NULL included if it is there.
-func dynamicSize(b []byte, w int) (size uint64) {
+// final DT_NULL included; 0 if there is none soon: it may be anything.
+func dynamicSize(b []byte, w int) uint64 {
 	for n := 2 * w; w > 0 && n <= min(len(b), maxDynamic); n += 2 * w {
-		size = uint64(n)
 		if elf.DynTag(word(b[n-2*w:], w)) == elf.DT_NULL {
-			break
+			return uint64(n)
 		}
 	}
-	return size
+	return 0
 }

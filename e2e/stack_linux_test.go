@@ -237,7 +237,7 @@ func TestCompareSeesDifferences(t *testing.T) {
 		"other pc":       {1: {{pc: 1, name: "a"}, {pc: 3, name: "b"}}},
 		"other name":     {1: {{pc: 1, name: "a"}, {pc: 2, name: "c"}}},
 		"frame too few":  {1: {{pc: 1, name: "a"}}},
-		"frame too many": {1: {{pc: 1, name: "a"}, {pc: 2, name: "b"}, {pc: 4, name: "d"}}},
+		"frame too many": {1: {{pc: 1, name: "a"}, {pc: 2, name: "b"}, {pc: 4, name: "d", sure: true}}},
 		"more threads":   {1: base[1], 2: base[1]},
 	} {
 		r := &recorder{TB: t}

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -73,8 +74,10 @@ static void fill(uint64_t *page, size_t number) {
 
 static void crash(void) {
 	pid_t child = fork();
-	if (child == 0)
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;) pause();
+	}
 	int status;
 	struct rusage use;
 	long start = micros();

@@ -165,7 +165,7 @@ func (f *backingFile) extents(gap snapshot.Range, g *snapshot.Region, page uint6
 		if err != nil {
 			hole = off + int64(gap.Size)
 		}
-		hole = min(hole+int64(page-1)&^int64(page-1), off+int64(gap.Size))
+		hole = min((hole+int64(page-1))&^int64(page-1), off+int64(gap.Size))
 		out = appendExtent(out, gap.Addr+uint64(data-off), gap.Addr+uint64(hole-off), snapshot.ExtentFile)
 		pos = hole
 	}

@@ -54,9 +54,9 @@ func IsTooLarge(err error) bool { return errors.Is(err, unix.EFBIG) }
 // in a program that this one starts.
 var catchFileSize = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ) })
 
-// noUnnamed makes CreateTemp behave as on file systems without O_TMPFILE, and
-// noFlags as on those whose rename knows no flags; both for tests.
-var noUnnamed, noFlags bool
+// For tests: behave as on file systems without O_TMPFILE, without flags of
+// rename, without hard links.
+var noUnnamed, noFlags, noLinks bool
 
 // Temp is a file without its final name.
 type Temp struct {
@@ -156,7 +156,10 @@ func renameNoReplace(from, to string) error {
 // link refuses an existing name too. Where there are none either, an empty file
 // keeps the name for the moment until the rename.
 func linkNoReplace(from, to string) error {
-	err := os.Link(from, to)
+	err := error(unix.EPERM)
+	if !noLinks {
+		err = os.Link(from, to)
+	}
 	switch {
 	case err == nil:
 		os.Remove(from)
