@@ -1,15 +1,9 @@
 package capture
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"runtime"
-	"sync"
 
 	"procdump/internal/sys/fsys"
 	"procdump/snapshot"
@@ -25,10 +19,6 @@ const (
 	workSize   = 16 << 20
 	page       = 4096
 )
-
-func isExist(err error) bool       { return errors.Is(err, fs.ErrExist) }
-func folderOf(path string) string  { return filepath.Dir(path) }
-func min64(a uint64, b int) uint64 { return min(a, uint64(b)) }
 
 // sink takes a dump's bytes.
 type sink interface {
@@ -70,7 +60,9 @@ type reader struct {
 	bad []snapshot.Range
 }
 
-func newReader(m snapshot.Memory) *reader { return &reader{m: m, buf: make([]byte, readSize)} }
+func newReader(m snapshot.Memory, size int) *reader {
+	return &reader{m: m, buf: fsys.AlignedBuffer(size)}
+}
 
 // read calls put for each batch: bytes that were read, and where they go.
 func (r *reader) read(ctx context.Context, w work, put func([]byte, []snapshot.Placement) error) error {
@@ -109,12 +101,12 @@ func (r *reader) read(ctx context.Context, w work, put func([]byte, []snapshot.P
 		}
 		for x.Size > 0 {
 			part := x
-			part.Size = min64(x.Size, readSize-int(size))
+			part.Size = min(x.Size, uint64(len(r.buf))-size)
 			batch = append(batch, part)
 			places = append(places, snapshot.Placement{Range: part.Range, Off: w[k].Off + int64(part.Addr-w[k].Addr)})
 			size += part.Size
 			x.Addr, x.Size = x.Addr+part.Size, x.Size-part.Size
-			if size == readSize || len(batch) == readPieces {
+			if size == uint64(len(r.buf)) || len(batch) == readPieces {
 				if err := flush(); err != nil {
 					return err
 				}
@@ -141,104 +133,6 @@ func (r *reader) fill(p []byte, xs []snapshot.Extent) error {
 	return nil
 }
 
-// plain is an uncompressed, sparse file.
-type plain struct {
-	f    *os.File
-	size int64
-}
-
-// copy reads and writes with two goroutines where there are two processors:
-// one reads while the other writes.
-func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) ([]snapshot.Range, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	units := split(places)
-	var mu sync.Mutex
-	var bad []snapshot.Range
-	var wg sync.WaitGroup
-	next := func() work {
-		mu.Lock()
-		defer mu.Unlock()
-		if len(units) == 0 {
-			return nil
-		}
-		w := units[0]
-		units = units[1:]
-		return w
-	}
-	for range min(2, runtime.NumCPU(), max(1, len(units))) {
-		wg.Go(func() {
-			r := newReader(m)
-			for w := next(); w != nil; w = next() {
-				err := r.read(ctx, w, func(b []byte, at []snapshot.Placement) error { return o.put(b, at, meter) })
-				if err != nil {
-					cancel(err)
-					break
-				}
-				last := w[len(w)-1]
-				fsys.StartWriteback(o.f, w[0].Off, last.Off+int64(last.Size)-w[0].Off)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			bad = append(bad, r.bad...)
-		})
-	}
-	wg.Wait()
-	return bad, context.Cause(ctx)
-}
-
-// put writes a batch, leaving pages of zeros as holes.
-func (o *plain) put(b []byte, at []snapshot.Placement, meter *meter) error {
-	meter.add(uint64(len(b)))
-	for i := 0; i < len(at); {
-		// Pieces that follow each other in the file become one write.
-		n := at[i].Size
-		j := i + 1
-		for j < len(at) && at[j].Off == at[i].Off+int64(n) {
-			n += at[j].Size
-			j++
-		}
-		if err := o.writeSparse(b[:n], at[i].Off); err != nil {
-			return err
-		}
-		b = b[n:]
-		i = j
-	}
-	return nil
-}
-
-var zeros [page]byte
-
-func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
-
-func (o *plain) writeSparse(b []byte, off int64) error {
-	for len(b) > 0 {
-		n := min(page, len(b))
-		if isZero(b[:n]) {
-			b, off = b[n:], off+int64(n)
-			continue
-		}
-		for n < len(b) && !isZero(b[n:min(n+page, len(b))]) {
-			n = min(n+page, len(b))
-		}
-		if _, err := o.f.WriteAt(b[:n], off); err != nil {
-			return err
-		}
-		b, off = b[n:], off+int64(n)
-	}
-	return nil
-}
-
-func (o *plain) finish(head []byte) error {
-	if err := o.f.Truncate(o.size); err != nil {
-		return err
-	}
-	_, err := o.f.WriteAt(head, 0)
-	return err
-}
-
-func (o *plain) abort() {}
-
 // compressed is a seekable zstd file.
 type compressed struct {
 	w    *zseek.Writer
@@ -256,7 +150,7 @@ func newCompressed(f *os.File, l layout) (*compressed, error) {
 
 // copy reads in the file's order; the zseek.Writer compresses in parallel.
 func (o *compressed) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) ([]snapshot.Range, error) {
-	r := newReader(m)
+	r := newReader(m, readSize)
 	put := func(b []byte, at []snapshot.Placement) error {
 		meter.add(uint64(len(b)))
 		for _, pl := range at {

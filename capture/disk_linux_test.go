@@ -75,6 +75,67 @@ func TestDiskFull(t *testing.T) {
 	check(t, &res[0], m)
 }
 
+// TestRunLarge has a dump that is large enough to be written past the page
+// cache, where the file system can do that.
+func TestRunLarge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 500 MB")
+	}
+	dirs := []string{t.TempDir()}
+	if os.Geteuid() == 0 {
+		dirs = append(dirs, mount(t, "tmpfs", "size=400m"))
+	}
+	for _, dir := range dirs {
+		for _, name := range formats[:2] {
+			src, m := newSource(directDump + 5*page)
+			m.dense = true
+			m.bad = map[uint64]bool{m.runs[300].Addr + 9*page: true}
+			res := run(t, &Job{Outputs: []Output{output(t, dir, name, dumpkind.Full, 1)}}, src)
+			m.resumed.Store(false)
+			check(t, &res[0], m)
+			if res[0].Disk > res[0].Full*2/3 {
+				t.Errorf("%s: %d bytes occupy %d", name, res[0].Full, res[0].Disk)
+			}
+			os.Remove(res[0].Path)
+		}
+	}
+}
+
+// TestDiskFullExt4 has a file system that finds out late that it is full.
+func TestDiskFullExt4(t *testing.T) {
+	noLeak(t)
+	need.Root(t)
+	mkfs := need.Tool(t, "mkfs.ext4")
+	image := filepath.Join(t.TempDir(), "image")
+	dir := t.TempDir()
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 48<<20); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
+		need.Missing(t, "mount", string(out))
+	}
+	defer func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %s", out)
+		}
+	}()
+	if err := os.Remove(filepath.Join(dir, "lost+found")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range formats {
+		src, m := newSource(directDump + 5*page)
+		m.dense = true
+		j := &Job{Outputs: []Output{output(t, dir, name, dumpkind.Full, 1)}}
+		refused(t, j, t.Context(), src, ErrNoSpace)
+	}
+}
+
 // TestPrepareNoSpace finds out before the stop.
 func TestPrepareNoSpace(t *testing.T) {
 	dir := t.TempDir()

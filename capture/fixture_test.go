@@ -50,6 +50,7 @@ func (s *fakeSource) Resume() time.Duration {
 // what is in no run, is zero.
 type fakeMemory struct {
 	runs    []snapshot.Range        // ascending: what exists
+	dense   bool                    // no page that exists is zero
 	bad     map[uint64]bool         // pages that cannot be read
 	onRead  func(done uint64) error // called before each read
 	resumed atomic.Bool             // reads must fail from now on
@@ -60,7 +61,7 @@ type fakeMemory struct {
 func (m *fakeMemory) fill(p []byte, addr uint64) {
 	for len(p) > 0 {
 		n := min(len(p), int(page-addr%page))
-		if addr/page%3 == 0 || !m.exists(addr) {
+		if addr/page%3 == 0 && !m.dense || !m.exists(addr) {
 			clear(p[:n])
 		} else {
 			for i := range p[:n] {
@@ -153,7 +154,7 @@ func newSource(size uint64) (*fakeSource, *fakeMemory) {
 	add(snapshot.Range{Addr: bigRegion, Size: 2 * size}, snapshot.Range{Addr: bigRegion + size/2&^(page-1), Size: size})
 	stack := snapshot.Range{Addr: stackTop - 64*page, Size: 64 * page}
 	add(stack, stack)
-	p.Regions[len(p.Regions)-1].Path = "[stack]"
+	add(snapshot.Range{Addr: stackTop + 16*page, Size: 8 * page}, snapshot.Range{}) // ends the file with what does not exist
 	th := snapshot.Thread{TID: 4711, Name: "main", Registers: arch.Registers{Machine: arch.AMD64}}
 	th.Registers.SetGP("rsp", stackTop-3*page)
 	th.Registers.SetGP("rip", 0x10000010)

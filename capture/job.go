@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"time"
 
 	"procdump/dumpkind"
@@ -256,7 +258,7 @@ func link(f *fsys.Temp, o Output) (string, error) {
 		if err == nil {
 			return path, nil
 		}
-		if o.Overwrite || !isExist(err) {
+		if o.Overwrite || !errors.Is(err, fs.ErrExist) {
 			return "", fmt.Errorf("name dump: %w", err)
 		}
 	}
@@ -280,7 +282,7 @@ func (d *dump) sidecar(j *Job) {
 }
 
 func writeFile(path string, text []byte, overwrite bool) error {
-	f, err := fsys.CreateTemp(folderOf(path))
+	f, err := fsys.CreateTemp(filepath.Dir(path))
 	if err != nil {
 		return err
 	}

@@ -27,11 +27,11 @@ func TestDropLargest(t *testing.T) {
 	}
 	keep := map[string]snapshot.Range{
 		"one area":   f.area(span(1<<41, 600*mib), snapshot.Region{}),
-		"heap":       f.area(span(1<<42, 1024*mib), snapshot.Region{Path: "[heap]"}),
-		"main stack": f.area(span(1<<43, 1024*mib), snapshot.Region{Path: "[stack]", Flags: snapshot.GrowsDown}),
-		"stack":      f.area(span(1<<44, 1024*mib), snapshot.Region{}),
+		"heap":       f.area(span(1<<42, 1600*mib), snapshot.Region{Path: "[heap]"}),
+		"main stack": f.area(span(1<<43, 1700*mib), snapshot.Region{Path: "[stack]", Flags: snapshot.GrowsDown}),
+		"stack":      f.area(span(1<<44, 1500*mib), snapshot.Region{}),
 		"left stack": f.area(span(1<<45, 256*mib), snapshot.Region{}), // of the same size as the area
-		"file":       f.area(span(1<<46, 1024*mib), snapshot.Region{Path: "/d", Inode: 1, Deleted: true}),
+		"file":       f.area(span(1<<46, 1800*mib), snapshot.Region{Path: "/d", Inode: 1, Deleted: true}),
 	}
 	alt := f.area(span(1<<39, 4*page), snapshot.Region{})
 	dontDump := f.area(span(1<<38, 2048*mib), snapshot.Region{Flags: snapshot.DontDump})

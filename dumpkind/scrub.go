@@ -128,8 +128,11 @@ func (s *scrubber) threads() {
 		t := &p.Threads[i]
 		r := arch.Registers{Machine: t.Registers.Machine}
 		for _, set := range t.Registers.Sets {
-			if set.Type == arch.NT_PRSTATUS || set.Type == arch.NT_386_TLS || set.Type == arch.NT_ARM_TLS {
+			switch set.Type {
+			case arch.NT_PRSTATUS, arch.NT_386_TLS, arch.NT_ARM_TLS:
 				r.Put(set.Type, bytes.Clone(set.Data))
+			case arch.NT_PRFPREG, arch.NT_PRXFPREG, arch.NT_X86_XSTATE:
+				r.Put(set.Type, initialVectors(set, r.Machine))
 			}
 		}
 		for k, name := range r.Machine.GPNames() {
@@ -145,6 +148,28 @@ func (s *scrubber) threads() {
 		t.Registers, t.Siginfo = r, nil
 		t.Syscall = "" // its arguments
 	}
+}
+
+// initialVectors is a floating-point register set as it is in a new thread.
+// Without one, lldb cannot tell the operating system of some cores.
+func initialVectors(set arch.Regset, m arch.Machine) []byte {
+	b := make([]byte, len(set.Data))
+	fsave := m == arch.I386 && set.Type == arch.NT_PRFPREG
+	switch {
+	case m == arch.ARM64:
+	case fsave && len(b) >= 12: // control, status and tag word (struct user_i387_ia32_struct)
+		binary.LittleEndian.PutUint32(b, 0xffff037f)
+		binary.LittleEndian.PutUint32(b[4:], 0xffff0000)
+		binary.LittleEndian.PutUint32(b[8:], 0xffffffff)
+	case !fsave && len(b) >= 28: // FXSAVE: FCW and MXCSR (Intel SDM vol. 1, 10.5.1)
+		binary.LittleEndian.PutUint16(b, 0x37f)
+		binary.LittleEndian.PutUint32(b[24:], 0x1f80)
+	}
+	const xcr0 = 464 // in the software-reserved bytes: which components there are
+	if set.Type == arch.NT_X86_XSTATE && len(b) >= xcr0+8 {
+		copy(b[xcr0:xcr0+8], set.Data[xcr0:])
+	}
+	return b
 }
 
 // hideUser overwrites user names in the paths of a text, one to a line at most.

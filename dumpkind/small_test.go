@@ -20,7 +20,8 @@ const (
 	dynamicAt   = 0x3e00 // .dynamic
 	stackWords  = 64     // from the stack pointer
 	phdrSecret  = 0x400  // of the program's first page
-	namesOffset = 0x800  // of the linker's page
+	namesOffset = 0x800  // of the linker's page: its names, each with nameSpace bytes
+	nameSpace   = 128
 )
 
 func newProgram(m arch.Machine) *program {
@@ -54,7 +55,7 @@ func newProgram(m arch.Machine) *program {
 		name := append([]byte(m.Name), 0)
 		p.write(at, name)
 		p.p.Linker.Ranges = append(p.p.Linker.Ranges, span(at, uint64(len(name))))
-		at += 64
+		at += nameSpace
 	}
 	return p
 }

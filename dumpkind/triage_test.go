@@ -67,12 +67,14 @@ func findLeaks(t *testing.T, where string, v reflect.Value) {
 // place within a word.
 func spread(p *program) {
 	put := func(addr uint64) { p.write(addr, []byte(secret)) }
-	put(p.exe.Addr + phdrSecret)                        // on the page of the ELF header
-	put(p.exe.Addr + dynamicAt + 0x70)                  // behind the dynamic section
-	put(p.linker.Addr)                                  // round the linker's list
-	put(p.linker.Addr + 0x100 - uint64(len(secret)))    // up to its structure
-	put(p.linker.Addr + 0x129)                          // just behind its structure
-	put(p.linker.Addr + namesOffset + 0x80)             // behind its names
+	put(p.exe.Addr + phdrSecret)                     // on the page of the ELF header
+	put(p.exe.Addr + dynamicAt + 0x70)               // behind the dynamic section
+	put(p.linker.Addr)                               // round the linker's list
+	put(p.linker.Addr + 0x100 - uint64(len(secret))) // up to its structure
+	put(p.linker.Addr + 0x129)                       // just behind its structure
+	for i, m := range p.p.Linker.Maps {              // just behind its names, even within a word
+		put(p.linker.Addr + namesOffset + uint64(i*nameSpace+len(m.Name)) + 1)
+	}
 	put(p.linker.Addr + page - uint64(len(secret)) - 1) // at the page's end
 	put(p.heap.Addr)
 	for i := range uint64(8) {
@@ -129,6 +131,7 @@ func TestTriage(t *testing.T) {
 			w := uint64(m.PointerSize())
 			code, heap := p.exe.Addr+codePage+0x84, p.heap.Addr+0x40
 			negative := uint64(0xffffffffffffffff)
+			p.words(p.linker.Addr+0x600, 7, code)
 			p.words(p.sp(), code, p.sp()+0x40, 7, heap, 0, negative, 4097)
 			th := p.main(nil)
 			names := m.GPNames()
@@ -136,7 +139,10 @@ func TestTriage(t *testing.T) {
 			th.Registers.SetGP(names[1], heap)
 			th.Registers.SetGP(names[2], code)
 			th.Registers.Put(arch.NT_PRFPREG, []byte(secret))
-			th.Registers.Put(arch.NT_X86_XSTATE, []byte(secret))
+			xsave := bytes.Repeat([]byte(secret), 20)
+			copy(xsave[464:], []byte{7, 0, 0, 0, 0, 0, 0, 0}) // XCR0, which the kernel puts there
+			th.Registers.Put(arch.NT_X86_XSTATE, xsave)
+			th.Registers.Put(arch.NT_ARM_SVE, []byte(secret))
 			th.Siginfo, th.Syscall = []byte(secret), "0 "+secret
 			sel, img := triage(t, p)
 
@@ -150,14 +156,23 @@ func TestTriage(t *testing.T) {
 					t.Errorf("stack word %d is %#x, want %#x", i, got, v)
 				}
 			}
+			for i := range uint64(2) {
+				if got := wordAt(t, img, p.linker.Addr+0x600+i*w, int(w)); got != defaced {
+					t.Errorf("a word that is no stack's is %#x", got)
+				}
+			}
 			r := sel.Process.Threads[0].Registers
 			for i, v := range []uint64{defaced, defaced, code} {
 				if got, _ := r.GP(names[i]); got != v {
 					t.Errorf("%s is %#x, want %#x", names[i], got, v)
 				}
 			}
-			if r.SP() != p.sp() || r.PC() != p.exe.Addr+codePage+0x80 || len(r.Sets) != 1 {
+			if r.SP() != p.sp() || r.PC() != p.exe.Addr+codePage+0x80 || r.Set(arch.NT_ARM_SVE) != nil {
 				t.Errorf("sp %#x, pc %#x, %d register sets", r.SP(), r.PC(), len(r.Sets))
+			}
+			// Sets that readers expect are those of a new thread.
+			if x := r.Set(arch.NT_X86_XSTATE); len(x) != len(xsave) || x[464] != 7 || bytes.Count(x, []byte{0}) < len(x)-8 {
+				t.Errorf("vector registers %x", x)
 			}
 			if got, _ := p.p.Threads[0].Registers.GP(names[1]); got != heap || len(p.p.Environ) != 1 {
 				t.Error("the scrub changes the process it is given")
@@ -190,7 +205,7 @@ func triageLinker(t *testing.T, p *program, sel *Selection, img *snapshot.Memory
 	whole("link map", span(p.linker.Addr+0x100, 5*w))
 	whole("vdso", p.vdso)
 	for i, want := range []string{"/home/***/lib/libx.so", "libs/home/***/y.so"} {
-		if got := string(img.Bytes(p.linker.Addr + namesOffset + uint64(i)*64)[:len(want)+1]); got != want+"\x00" {
+		if got := string(img.Bytes(p.linker.Addr + namesOffset + uint64(i)*nameSpace)[:len(want)+1]); got != want+"\x00" {
 			t.Errorf("name %d in memory is %q, want %q", i, got, want)
 		}
 		if got := sel.Process.Linker.Maps[i].Name; got != want {

@@ -58,7 +58,7 @@ func stackVictims() []stackVictim {
 		{name: "mappings", victim: "mappings", args: []string{"20000"}, threads: 1},
 		{name: "cpp", victim: "cpp", threads: 5,
 			chains: []string{"<victim::Tower<1>::climb<victim::Tower<2>::climb<", "<victim::Guard::~Guard<victim::thrower<victim::catcher<"}},
-		{name: "go", victim: "goroutines", live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 7}},
+		{name: "go", victim: "goroutines", live: sameJudge, breakpad: rule{sureOnly: true, knownOnly: true}, triage: rule{maxFrames: 7, knownOnly: true}},
 		{name: "python", victim: "python", threads: 4, live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
 		{name: "java", victim: "java", live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
 		{name: "node", victim: "node", live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
@@ -99,9 +99,9 @@ func compareAll(t *testing.T, s stackVictim, v *victims.Victim, exe string) {
 			if st := v.State(); st != 'T' {
 				t.Errorf("the victim was stopped before the dump; now its state is %c", st)
 			}
-			gdbRule, lldbRule := rule{}, s.lldb
+			gdbRule, lldbRule, euRule := rule{}, s.lldb, s.eu
 			if d.kind == "-mt" && s.triage != (rule{}) {
-				gdbRule, lldbRule = s.triage, s.triage
+				gdbRule, lldbRule, euRule = s.triage, s.triage, s.triage
 			}
 			if d.format == "minidump" {
 				compare(t, "lldb", want.lldb, lldbDump(t, file, exe), lldbRule)
@@ -110,7 +110,7 @@ func compareAll(t *testing.T, s stackVictim, v *victims.Victim, exe string) {
 			}
 			compare(t, "gdb", want.gdb, gdbCore(t, exe, file), gdbRule)
 			compare(t, "lldb", want.lldb, lldbDump(t, file, exe), lldbRule)
-			compare(t, "eu-stack", want.eu, euStack(t, file, exe), s.eu)
+			compare(t, "eu-stack", want.eu, euStack(t, file, exe), euRule)
 		})
 	}
 }

@@ -338,6 +338,30 @@ func TestAbort(t *testing.T) {
 	})
 }
 
+// TestAbortWakes: a worker whose predecessor gave up must not wait for its turn.
+func TestAbortWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, err := NewWriter(newMemFile(1<<40), 0, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored := make(chan error, 1)
+		go func() { stored <- w.store(&job{seq: 1}) }() // job 0 never comes
+		synctest.Wait()
+		w.Abort()
+		synctest.Wait()
+		select {
+		case err := <-stored:
+			if !errors.Is(err, ErrAborted) {
+				t.Error(err)
+			}
+		default:
+			w.turned.Broadcast()
+			t.Error("still waiting for its turn")
+		}
+	})
+}
+
 func TestMisuse(t *testing.T) {
 	f := newMemFile(1 << 40)
 	for _, o := range []Options{{FrameSize: -1}, {FrameSize: maxFrameSize + 1}} {

@@ -44,6 +44,7 @@ type Image struct {
 const (
 	maxPhdrs  = 256
 	maxNote   = 64 << 10
+	strayNote = 64 // bytes behind a note segment where one more may lie
 	maxDyn    = 4096
 	maxString = 4096
 	maxSpan   = 1 << 40 // bytes from the first to the last PT_LOAD
@@ -154,7 +155,14 @@ func (im *Image) findBuildID(addr, size uint64) []byte {
 	if _, err := im.mem.ReadMemory(b, addr); err != nil {
 		return nil
 	}
-	return BuildID(b)
+	if id := BuildID(b); id != nil {
+		return id
+	}
+	// The Go linker's PT_NOTE covers its own note only, and the GNU one
+	// follows right behind.
+	b = make([]byte, strayNote)
+	n, _ := im.mem.ReadMemory(b, (addr+size+3)&^3)
+	return BuildID(b[:n])
 }
 
 // BuildID returns the descriptor of the NT_GNU_BUILD_ID note in the bytes of a

@@ -194,6 +194,7 @@ func TestReadHostile(t *testing.T) {
 		"no PT_LOAD":     func(b []byte) { b[64] = 0 },
 		"huge":           func(b []byte) { le.PutUint64(b[64+40:], 1<<50) },
 		"wraps":          func(b []byte) { le.PutUint64(b[64+40:], 1<<64-1); le.PutUint64(b[64+16:], 1<<63) },
+		"second wraps":   func(b []byte) { b[64+56] = 1; le.PutUint64(b[64+56+16:], 1<<63); le.PutUint64(b[64+56+40:], 1<<63) },
 		"huge offset":    func(b []byte) { le.PutUint64(b[64+8:], 1<<62) },
 	} {
 		if im, err := Read(&flat{base: base, b: image(change)}, base); err == nil || im != nil {
@@ -278,7 +279,7 @@ func FuzzRead(f *testing.F) {
 		if (im == nil) != (err != nil) {
 			t.Fatalf("%v and %v", im, err)
 		}
-		if m.read > maxPhdrs*(maxNote+56)+4*maxDyn*16+2*maxString {
+		if m.read > maxPhdrs*(maxNote+strayNote+56)+4*maxDyn*16+2*maxString {
 			t.Fatalf("%d bytes were asked for", m.read)
 		}
 		if im == nil {

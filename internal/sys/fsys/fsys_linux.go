@@ -7,11 +7,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,11 +47,6 @@ func IsNoSpace(err error) bool {
 // RLIMIT_FSIZE, or by what its file system can hold in one file.
 func IsTooLarge(err error) bool { return errors.Is(err, unix.EFBIG) }
 
-// catchFileSize turns the signal of a write beyond RLIMIT_FSIZE into that
-// write's error. A caught signal, unlike an ignored one, is the default again
-// in a program that this one starts.
-var catchFileSize = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ) })
-
 // For tests: behave as on file systems without O_TMPFILE, without flags of
 // rename, without hard links.
 var noUnnamed, noFlags, noLinks bool
@@ -69,7 +62,6 @@ type Temp struct {
 // the caller did not give it: an unnamed one where the file system can
 // (O_TMPFILE), else one with a hidden temporary name.
 func CreateTemp(dir string) (*Temp, error) {
-	catchFileSize()
 	fd, err := -1, error(unix.EOPNOTSUPP)
 	if !noUnnamed {
 		fd, err = unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)

@@ -274,3 +274,34 @@ func TestFileSizeLimit(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// TestOpenDirect writes past the page cache where that is possible.
+func TestOpenDirect(t *testing.T) {
+	f := create(t, t.TempDir(), "head")
+	defer f.Discard()
+	d, err := OpenDirect(f.File)
+	if err != nil {
+		t.Skipf("direct writes: %v", err) // a file system in memory, or one that cannot
+	}
+	defer d.Close()
+	b := AlignedBuffer(3 * DirectAlign)
+	for i := range b {
+		b[i] = byte(i/DirectAlign) + 1
+	}
+	if len(b) != 3*DirectAlign || !IsAligned(b, DirectAlign) || IsAligned(b[1:], DirectAlign) || IsAligned(b[:100], 0) || IsAligned(b, 512) || IsAligned(nil, 0) {
+		t.Fatal("alignment")
+	}
+	if _, err := d.WriteAt(b, DirectAlign); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.WriteAt(b[1:100], 1); err != nil && !IsDirectRefused(err) {
+		t.Errorf("unaligned write: %v", err)
+	}
+	got := make([]byte, len(b))
+	if _, err := f.ReadAt(got, DirectAlign); err != nil || string(got) != string(b) {
+		t.Errorf("read back other bytes, or %v", err)
+	}
+	if n := Allocated(f.File); n < 3*DirectAlign {
+		t.Errorf("%d bytes allocated", n)
+	}
+}

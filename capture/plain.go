@@ -1,0 +1,142 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"procdump/internal/sys/fsys"
+	"procdump/snapshot"
+)
+
+// Large dumps are written past the page cache, in writes of this size: a disk
+// is slow with small ones, and with each run of pages between two holes that
+// is shorter than directMin the page cache does better.
+const (
+	directDump = 64 << 20 // bytes of a dump that is worth it
+	directSize = 4 << 20
+	directMin  = 256 << 10
+)
+
+// plain is an uncompressed, sparse file.
+type plain struct {
+	f      *os.File
+	size   int64
+	direct *os.File // the same file, opened O_DIRECT; nil: not used
+	refuse atomic.Bool
+}
+
+// copy reads and writes with two goroutines where there are two processors:
+// one reads while the other writes.
+func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) ([]snapshot.Range, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := o.f.Truncate(o.size); err != nil {
+		return nil, err
+	}
+	buffer := readSize
+	if o.size >= directDump {
+		if d, err := fsys.OpenDirect(o.f); err == nil {
+			defer d.Close()
+			o.direct, buffer = d, directSize
+		}
+	}
+	units := split(places)
+	var mu sync.Mutex
+	var bad []snapshot.Range
+	var wg sync.WaitGroup
+	next := func() work {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(units) == 0 {
+			return nil
+		}
+		w := units[0]
+		units = units[1:]
+		return w
+	}
+	for range min(2, runtime.NumCPU(), max(1, len(units))) {
+		wg.Go(func() {
+			r := newReader(m, buffer)
+			for w := next(); w != nil; w = next() {
+				err := r.read(ctx, w, func(b []byte, at []snapshot.Placement) error { return o.put(b, at, meter) })
+				if err != nil {
+					cancel(err)
+					break
+				}
+				last := w[len(w)-1]
+				fsys.StartWriteback(o.f, w[0].Off, last.Off+int64(last.Size)-w[0].Off)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			bad = append(bad, r.bad...)
+		})
+	}
+	wg.Wait()
+	return bad, context.Cause(ctx)
+}
+
+// put writes a batch, leaving pages of zeros as holes.
+func (o *plain) put(b []byte, at []snapshot.Placement, meter *meter) error {
+	meter.add(uint64(len(b)))
+	for i := 0; i < len(at); {
+		// Pieces that follow each other in the file become one write.
+		n := at[i].Size
+		j := i + 1
+		for j < len(at) && at[j].Off == at[i].Off+int64(n) {
+			n += at[j].Size
+			j++
+		}
+		if err := o.writeSparse(b[:n], at[i].Off); err != nil {
+			return err
+		}
+		b = b[n:]
+		i = j
+	}
+	return nil
+}
+
+var zeros [page]byte
+
+func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
+
+func (o *plain) writeSparse(b []byte, off int64) error {
+	for len(b) > 0 {
+		n := min(page, len(b))
+		if isZero(b[:n]) {
+			b, off = b[n:], off+int64(n)
+			continue
+		}
+		for n < len(b) && !isZero(b[n:min(n+page, len(b))]) {
+			n = min(n+page, len(b))
+		}
+		if err := o.write(b[:n], off); err != nil {
+			return err
+		}
+		b, off = b[n:], off+int64(n)
+	}
+	return nil
+}
+
+// write writes a run of pages, directly if it is long.
+func (o *plain) write(b []byte, off int64) error {
+	if o.direct != nil && len(b) >= directMin && fsys.IsAligned(b, off) && !o.refuse.Load() {
+		_, err := o.direct.WriteAt(b, off)
+		if !fsys.IsDirectRefused(err) {
+			return err
+		}
+		o.refuse.Store(true)
+	}
+	_, err := o.f.WriteAt(b, off)
+	return err
+}
+
+func (o *plain) finish(head []byte) error {
+	_, err := o.f.WriteAt(head, 0)
+	return err
+}
+
+func (o *plain) abort() {}
