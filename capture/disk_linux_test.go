@@ -75,12 +75,22 @@ func TestDiskFull(t *testing.T) {
 	check(t, &res[0], m)
 }
 
+// directDump is a size that does not go through the page cache alone.
+const directDump = 64 << 20
+
+func lowerCached(t *testing.T) {
+	was := cachedMax
+	cachedMax = directDump / 4
+	t.Cleanup(func() { cachedMax = was })
+}
+
 // TestRunLarge has a dump that is large enough to be written past the page
 // cache, where the file system can do that.
 func TestRunLarge(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 500 MB")
 	}
+	lowerCached(t)
 	dirs := []string{t.TempDir()}
 	if os.Geteuid() == 0 {
 		dirs = append(dirs, mount(t, "tmpfs", "size=400m"))
@@ -105,6 +115,7 @@ func TestRunLarge(t *testing.T) {
 func TestDiskFullExt4(t *testing.T) {
 	noLeak(t)
 	need.Root(t)
+	lowerCached(t)
 	mkfs := need.Tool(t, "mkfs.ext4")
 	image := filepath.Join(t.TempDir(), "image")
 	dir := t.TempDir()

@@ -228,9 +228,6 @@ func (d *dump) finish(ctx context.Context, j *Job) error {
 	if err := d.out.finish(head); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	if err := d.file.Sync(); err != nil {
 		return fmt.Errorf("write dump to disk: %w", err)
 	}

@@ -12,36 +12,61 @@ import (
 	"procdump/snapshot"
 )
 
-// Large dumps are written past the page cache, in writes of this size: a disk
-// is slow with small ones, and with each run of pages between two holes that
-// is shorter than directMin the page cache does better.
+// The start of a dump goes through the page cache, which takes it at the speed
+// of memory while the disk already writes; what follows goes past it, in large
+// writes, several under way at a time. A dump so dirties a bounded part of the
+// machine's memory, and there is little left to sync at its end. A run of pages
+// between two holes that is shorter than directMin the page cache does better.
 const (
-	directDump = 64 << 20 // bytes of a dump that is worth it
-	directSize = 4 << 20
-	directMin  = 256 << 10
+	directSize    = 4 << 20 // bytes in a write
+	directMin     = 256 << 10
+	directWorkers = 4
 )
+
+// cachedMax is how many bytes of a dump go through the page cache, or the
+// cachedShare'th part of the machine's memory if that is less. Tests lower it.
+var cachedMax int64 = 1 << 30
+
+const cachedShare = 16
 
 // plain is an uncompressed, sparse file.
 type plain struct {
 	f      *os.File
 	size   int64
 	direct *os.File // the same file, opened O_DIRECT; nil: not used
+	cached int64    // offset from which on it is used
 	refuse atomic.Bool
 }
 
-// copy reads and writes with two goroutines where there are two processors:
-// one reads while the other writes.
+// openDirect opens the file past the page cache where a part of it goes there.
+func (o *plain) openDirect() bool {
+	o.cached = cachedMax
+	if ram := fsys.Memory(); ram > 0 {
+		o.cached = min(o.cached, ram/cachedShare)
+	}
+	if o.size <= o.cached {
+		return false
+	}
+	d, err := fsys.OpenDirect(o.f)
+	if err != nil {
+		return false
+	}
+	o.direct = d
+	return true
+}
+
+// copy reads and writes with several goroutines: one reads while another
+// writes.
 func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) ([]snapshot.Range, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := o.f.Truncate(o.size); err != nil {
-		return nil, err
-	}
-	buffer := readSize
-	if o.size >= directDump {
-		if d, err := fsys.OpenDirect(o.f); err == nil {
-			defer d.Close()
-			o.direct, buffer = d, directSize
+	buffer, workers := readSize, min(2, runtime.NumCPU())
+	if o.openDirect() {
+		defer o.direct.Close()
+		buffer, workers = directSize, directWorkers
+		// Writers are at work at once only in a file that has its length.
+		if err := o.f.Truncate(o.size); err != nil {
+			return nil, err
 		}
 	}
 	units := split(places)
@@ -58,7 +83,7 @@ func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.P
 		units = units[1:]
 		return w
 	}
-	for range min(2, runtime.NumCPU(), max(1, len(units))) {
+	for range min(workers, max(1, len(units))) {
 		wg.Go(func() {
 			r := newReader(m, buffer)
 			for w := next(); w != nil; w = next() {
@@ -123,7 +148,7 @@ func (o *plain) writeSparse(b []byte, off int64) error {
 
 // write writes a run of pages, directly if it is long.
 func (o *plain) write(b []byte, off int64) error {
-	if o.direct != nil && len(b) >= directMin && fsys.IsAligned(b, off) && !o.refuse.Load() {
+	if o.direct != nil && off >= o.cached && len(b) >= directMin && fsys.IsAligned(b, off) && !o.refuse.Load() {
 		_, err := o.direct.WriteAt(b, off)
 		if !fsys.IsDirectRefused(err) {
 			return err
@@ -135,6 +160,9 @@ func (o *plain) write(b []byte, off int64) error {
 }
 
 func (o *plain) finish(head []byte) error {
+	if err := o.f.Truncate(o.size); err != nil {
+		return err
+	}
 	_, err := o.f.WriteAt(head, 0)
 	return err
 }

@@ -58,7 +58,7 @@ func stackVictims() []stackVictim {
 		{name: "mappings", victim: "mappings", args: []string{"20000"}, threads: 1},
 		{name: "cpp", victim: "cpp", threads: 5,
 			chains: []string{"<victim::Tower<1>::climb<victim::Tower<2>::climb<", "<victim::Guard::~Guard<victim::thrower<victim::catcher<"}},
-		{name: "go", victim: "goroutines", live: sameJudge, breakpad: rule{sureOnly: true, knownOnly: true}, triage: rule{maxFrames: 7, knownOnly: true}},
+		{name: "go", victim: "goroutines", live: sameJudge, eu: rule{knownOnly: true}, breakpad: rule{sureOnly: true, maxFrames: 8}, triage: rule{maxFrames: 7, knownOnly: true}},
 		{name: "python", victim: "python", threads: 4, live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
 		{name: "java", victim: "java", live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
 		{name: "node", victim: "node", live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},

@@ -107,7 +107,8 @@ func (m *Memory) addAbsent(xs []snapshot.Extent, want snapshot.Range, g *snapsho
 		return xs
 	}
 	f := m.files.open(g)
-	if f == nil && g.Perm&snapshot.Shared != 0 {
+	private := g.Perm&snapshot.Shared == 0
+	if f == nil && !private {
 		m.mu.Lock()
 		m.unknown[g.Addr] = snapshot.LeftOut{Range: g.Range, What: g.Path, Why: "shared memory that the process has not touched, and whose file cannot be opened from here"}
 		m.mu.Unlock()
@@ -120,6 +121,10 @@ func (m *Memory) addAbsent(xs []snapshot.Extent, want snapshot.Range, g *snapsho
 			return
 		}
 		gap := snapshot.Range{Addr: at, Size: end - at}
+		if private && (g.Flags&snapshot.HugeTLB != 0 || g.Path == "/dev/zero") {
+			out = append(out, snapshot.Extent{Range: gap, Kind: snapshot.ExtentFile | snapshot.ExtentZero})
+			return
+		}
 		if f == nil { // read it through the process
 			out = append(out, snapshot.Extent{Range: gap, Kind: snapshot.ExtentFile})
 			return

@@ -76,10 +76,13 @@ func readModule(mem elfimage.Reader, pid int, regions []snapshot.Region, i int) 
 		return &snapshot.Module{Range: g.Range, Path: "linux-gate.so", BuildID: im.BuildID, SOName: im.SOName,
 			Bias: im.Bias, Dynamic: im.Dynamic}
 	}
+	// What the headers say, but no further than something is mapped.
 	end, code := g.End(), false
 	for j := i; j < len(regions) && regions[j].Addr < im.Base+im.Size; j++ {
-		if r := &regions[j]; r.Inode == g.Inode && r.Dev == g.Dev {
-			end = r.End()
+		r := &regions[j]
+		end = max(end, min(r.End(), im.Base+im.Size))
+		if r.Inode == g.Inode && r.Dev == g.Dev {
+			end = max(end, r.End())
 			code = code || r.Perm&snapshot.Execute != 0
 		}
 	}
@@ -87,7 +90,7 @@ func readModule(mem elfimage.Reader, pid int, regions []snapshot.Region, i int) 
 		return nil
 	}
 	m := &snapshot.Module{
-		Range: snapshot.Range{Addr: g.Addr, Size: max(end, im.Base+im.Size) - g.Addr},
+		Range: snapshot.Range{Addr: g.Addr, Size: end - g.Addr},
 		Path:  g.Path, Deleted: g.Deleted, BuildID: im.BuildID, SOName: im.SOName, Bias: im.Bias, Dynamic: im.Dynamic,
 		ID: snapshot.FileID{Dev: g.Dev, Inode: g.Inode},
 	}

@@ -47,3 +47,12 @@ func AlignedBuffer(size int) []byte {
 func IsAligned(b []byte, off int64) bool {
 	return len(b) > 0 && (uint64(off)|uint64(len(b))|uint64(uintptr(unsafe.Pointer(&b[0]))))%DirectAlign == 0
 }
+
+// Memory returns the machine's memory in bytes, 0 if unknown.
+func Memory() int64 {
+	var si unix.Sysinfo_t
+	if err := unix.Sysinfo(&si); err != nil {
+		return 0
+	}
+	return int64(si.Totalram) * int64(si.Unit)
+}
