@@ -64,8 +64,9 @@ func newReader(m snapshot.Memory, size int) *reader {
 	return &reader{m: m, buf: fsys.AlignedBuffer(size)}
 }
 
-// read calls put for each batch: bytes that were read, and where they go.
-func (r *reader) read(ctx context.Context, w work, put func([]byte, []snapshot.Placement) error) error {
+// read calls put for each batch of at most limit bytes: what was read, and
+// where it goes.
+func (r *reader) read(ctx context.Context, w work, limit int, put func([]byte, []snapshot.Placement) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -101,12 +102,12 @@ func (r *reader) read(ctx context.Context, w work, put func([]byte, []snapshot.P
 		}
 		for x.Size > 0 {
 			part := x
-			part.Size = min(x.Size, uint64(len(r.buf))-size)
+			part.Size = min(x.Size, uint64(limit)-size)
 			batch = append(batch, part)
 			places = append(places, snapshot.Placement{Range: part.Range, Off: w[k].Off + int64(part.Addr-w[k].Addr)})
 			size += part.Size
 			x.Addr, x.Size = x.Addr+part.Size, x.Size-part.Size
-			if size == uint64(len(r.buf)) || len(batch) == readPieces {
+			if size == uint64(limit) || len(batch) == readPieces {
 				if err := flush(); err != nil {
 					return err
 				}
@@ -165,7 +166,7 @@ func (o *compressed) copy(ctx context.Context, m snapshot.Memory, places []snaps
 		return nil
 	}
 	for _, w := range split(places) {
-		if err := r.read(ctx, w, put); err != nil {
+		if err := r.read(ctx, w, readSize, put); err != nil {
 			return r.bad, err
 		}
 	}

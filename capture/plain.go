@@ -87,7 +87,13 @@ func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.P
 		wg.Go(func() {
 			r := newReader(m, buffer)
 			for w := next(); w != nil; w = next() {
-				err := r.read(ctx, w, func(b []byte, at []snapshot.Placement) error { return o.put(b, at, meter) })
+				// What goes through the page cache is copied twice: in small
+				// batches it stays in the processor's cache.
+				limit := buffer
+				if w[0].Off < o.cached {
+					limit = readSize
+				}
+				err := r.read(ctx, w, limit, func(b []byte, at []snapshot.Placement) error { return o.put(b, at, meter) })
 				if err != nil {
 					cancel(err)
 					break
