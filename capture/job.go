@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"procdump/dumpkind"
@@ -130,20 +131,23 @@ type layout interface {
 func (j *Job) Run(ctx context.Context, src Source) []Result {
 	defer src.Resume()
 	results := make([]Result, len(j.Outputs))
-	var dumps []*dump
+	dumps := make([]*dump, len(j.Outputs))
 	buffered := true
 	for i, o := range j.Outputs {
 		results[i].Output = o
-		d := &dump{res: &results[i], file: j.files[i]}
-		d.fail(d.plan(src.Snapshot()))
-		if results[i].Err == nil {
-			buffered = buffered && d.sel.Buffered
-			dumps = append(dumps, d)
-		}
+		dumps[i] = &dump{res: &results[i], file: j.files[i]}
+		dumps[i].fail(dumps[i].pick(src.Snapshot()))
+		buffered = buffered && (results[i].Err != nil || dumps[i].sel.Buffered)
 	}
 	if buffered {
-		src.Resume()
+		src.Resume() // all that is left to do needs copies only
 	}
+	for _, d := range dumps {
+		if d.res.Err == nil {
+			d.fail(d.lay())
+		}
+	}
+	dumps = slices.DeleteFunc(dumps, func(d *dump) bool { return d.res.Err != nil })
 	meter := newMeter(dumps, j.Progress)
 	for _, d := range dumps {
 		d.fail(d.copy(ctx, meter))
@@ -176,15 +180,20 @@ func (d *dump) fail(err error) {
 	}
 }
 
-// plan selects the memory and lays out the file.
-func (d *dump) plan(p *snapshot.Process) error {
-	o := d.res.Output
-	sel, err := dumpkind.Select(p, o.Select)
+// pick selects the memory.
+func (d *dump) pick(p *snapshot.Process) error {
+	sel, err := dumpkind.Select(p, d.res.Output.Select)
 	if err != nil {
 		return err
 	}
-	d.sel = sel
-	d.res.Process = sel.Process
+	d.sel, d.res.Process = sel, sel.Process
+	return nil
+}
+
+// lay lays out the file.
+func (d *dump) lay() error {
+	o, sel := d.res.Output, d.sel
+	var err error
 	if o.Mask.Format() == FormatMinidump {
 		d.layout, err = minidump.NewLayout(sel.Process, sel.Ranges, minidump.Options{Full: !sel.Buffered})
 	} else {

@@ -17,12 +17,10 @@ import (
 // errCancelled is the cause of a run that Ctrl-C, SIGTERM or -cancel ended.
 var errCancelled = errors.New("cancelled")
 
-// Memory that a run may use, whatever the target's size: half for the Go
-// heap's target, more only while something needs it.
-const (
-	heapLimit = 40 << 20 // bytes
-	gcPercent = 50
-)
+// heapLimit is the size of the Go heap, in bytes, from which on garbage is
+// collected. Below it is not: a collection in the middle of a stop would cost
+// the target more than these bytes cost the machine.
+const heapLimit = 40 << 20
 
 // Main runs procdump with the arguments after its name and returns its exit
 // code.
@@ -41,7 +39,7 @@ func Main(args []string, out, errOut *os.File) int {
 		return printText(out, Man())
 	}
 	debug.SetMemoryLimit(heapLimit)
-	debug.SetGCPercent(gcPercent)
+	debug.SetGCPercent(-1)
 	ctx, stop := untilSignal()
 	defer stop()
 	console := NewConsole(ConsoleConfig{Out: out, Err: errOut, JSON: o.JSON, Width: func() int { return fsys.TerminalWidth(errOut) }})

@@ -104,6 +104,7 @@ func (s *session) dump(ctx context.Context, n int) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTimeLimit)
 		defer cancel()
 	}
+	warmHeap(warmBytes + len(before.Threads)*warmThread)
 	begin := time.Now()
 	src, err := t.Stop(ctx)
 	if err != nil {
