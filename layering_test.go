@@ -23,7 +23,7 @@ var layers = map[string][]string{
 	"arch":     {},
 	"snapshot": {"arch"},
 
-	"elfcore":  {"snapshot", "arch"},
+	"elfcore":  {"snapshot", "arch", "internal/elfimage"},
 	"minidump": {"snapshot", "arch"},
 	"kdump":    {"snapshot", "arch"},
 	"zseek":    {},

@@ -20,7 +20,7 @@ var errCancelled = errors.New("cancelled")
 // heapLimit is the size of the Go heap, in bytes, from which on garbage is
 // collected. Below it is not: a collection in the middle of a stop would cost
 // the target more than these bytes cost the machine.
-const heapLimit = 40 << 20
+const heapLimit = 36 << 20
 
 // Main runs procdump with the arguments after its name and returns its exit
 // code.

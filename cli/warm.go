@@ -7,8 +7,8 @@ import "runtime"
 // 10 µs a page; what was touched before costs nothing.
 const (
 	warmBytes  = 4 << 20
-	warmThread = 24 << 10
-	warmMax    = 28 << 20
+	warmThread = 16 << 10
+	warmMax    = 20 << 20
 )
 
 // warmHeap makes the Go heap own n bytes of touched memory.

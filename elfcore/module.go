@@ -59,8 +59,8 @@ func (f *moduleFinder) add(i int, r *snapshot.Region) {
 	k, ok := f.open[r.Path]
 	if ok {
 		m := &f.mods[k]
-		if m.isELF && m.image.end > m.Addr {
-			ok = r.Addr < m.image.end
+		if m.isELF && m.image.end() > m.Addr {
+			ok = r.Addr < m.image.end()
 		} else {
 			ok = r.Offset != 0 && r.Offset >= m.offset
 		}
@@ -76,7 +76,7 @@ func (f *moduleFinder) add(i int, r *snapshot.Region) {
 		if m.isELF {
 			f.seen++
 			im := &m.image
-			m.Bias, m.Dynamic, m.BuildID, m.SOName = im.bias, im.dynamic, im.buildID, im.soname
+			m.Bias, m.Dynamic, m.BuildID, m.SOName = im.Bias, im.Dynamic, im.BuildID, im.SOName
 		} else {
 			_, err := f.mem.ReadMemory(make([]byte, 1), r.Addr)
 			m.unknown = err != nil && r.Offset == 0
@@ -103,7 +103,7 @@ func (c *collector) addVDSO(addr uint64) {
 	}
 	r := p.Regions[i]
 	p.Modules = append(p.Modules, snapshot.Module{Range: snapshot.Range{Addr: addr, Size: r.End() - addr}, Path: "linux-gate.so",
-		Bias: im.bias, Dynamic: im.dynamic, BuildID: im.buildID, SOName: im.soname})
+		Bias: im.Bias, Dynamic: im.Dynamic, BuildID: im.BuildID, SOName: im.SOName})
 	if c.maps == nil {
 		p.Regions[i].Flags |= snapshot.Image
 	}
