@@ -39,6 +39,9 @@ type fakeSource struct {
 
 func (s *fakeSource) Snapshot() *snapshot.Process { return s.p }
 
+// LetGo implements Source.
+func (s *fakeSource) LetGo() { s.Resume() }
+
 func (s *fakeSource) Resume() time.Duration {
 	if s.resumes.Add(1) == 1 && s.onResume != nil {
 		s.onResume()

@@ -25,6 +25,9 @@ type Source interface {
 	// Resume lets it go on and returns how long it stood still; its memory
 	// cannot be read any more. Calling it again does nothing.
 	Resume() time.Duration
+	// LetGo lets it go on, too, but at any time and from any goroutine; what is
+	// read after it is not the snapshot any more.
+	LetGo()
 }
 
 // Output is one dump to write.
@@ -130,13 +133,22 @@ type layout interface {
 // results are as Outputs; each tells its own error.
 func (j *Job) Run(ctx context.Context, src Source) []Result {
 	defer src.Resume()
+	// A read or write that hangs must not hold the process beyond ctx's end.
+	letGo := context.AfterFunc(ctx, src.LetGo)
+	// What fails after that fails for that reason.
+	cause := func(err error) error {
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
 	results := make([]Result, len(j.Outputs))
 	dumps := make([]*dump, len(j.Outputs))
 	buffered := true
 	for i, o := range j.Outputs {
 		results[i].Output = o
 		dumps[i] = &dump{res: &results[i], file: j.files[i]}
-		dumps[i].fail(dumps[i].pick(src.Snapshot()))
+		dumps[i].fail(cause(dumps[i].pick(src.Snapshot())))
 		buffered = buffered && (results[i].Err != nil || dumps[i].sel.Buffered)
 	}
 	if buffered {
@@ -150,11 +162,15 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 	dumps = slices.DeleteFunc(dumps, func(d *dump) bool { return d.res.Err != nil })
 	meter := newMeter(dumps, j.Progress)
 	for _, d := range dumps {
-		d.fail(d.copy(ctx, meter))
+		d.fail(cause(d.copy(ctx, meter)))
 	}
+	whole := letGo()
 	pause := src.Resume()
 	for _, d := range dumps {
 		d.res.Pause = pause
+		if !whole && !d.sel.Buffered {
+			d.fail(context.Cause(ctx))
+		}
 		if d.res.Err == nil {
 			d.fail(d.finish(ctx, j))
 		}

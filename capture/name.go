@@ -30,6 +30,10 @@ const zstExt = ".zst"
 // given and the path is something else.
 var ErrNotFolder = errors.New("not a folder")
 
+// ErrNotFile is the cause of ParseMask's error where the path is a device, a
+// pipe or the like.
+var ErrNotFile = errors.New("not a regular file or folder")
+
 // Mask is where a command's dumps go and how they are named: a folder and a
 // file name with words (PROCESSNAME, PID, EXCEPTIONCODE, YYMMDD, HHMMSS) that
 // each dump replaces with its own facts.
@@ -115,6 +119,9 @@ func splitPath(path string, mustFolder bool) (folder, name string, err error) {
 	if !isFolder {
 		info, statErr := os.Stat(path)
 		isFolder = statErr == nil && info.IsDir()
+		if statErr == nil && !isFolder && !info.Mode().IsRegular() {
+			return "", "", fmt.Errorf("write dump to %q: %w; a dump goes to a file of its own, made new", path, ErrNotFile)
+		}
 		if !isFolder && mustFolder {
 			if statErr == nil {
 				statErr = ErrNotFolder

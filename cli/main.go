@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	"procdump/internal/sys/fsys"
 	"procdump/target"
@@ -56,16 +55,24 @@ func printText(w io.Writer, text string) int {
 	return ExitOK
 }
 
-// untilSignal is done at the first Ctrl-C or SIGTERM. A broken pipe or a file
-// size limit is an error of the write that meets it, not the end: the target
-// has to be let go in order.
+// untilSignal is done at the first Ctrl-C, SIGTERM or hang-up; a second one
+// ends procdump at once. A broken pipe or a file size limit is an error of the
+// write that meets it, and Ctrl-Z is not heeded: the target has to be let go in
+// order, and must not stand still with procdump. All these are caught, not
+// ignored: a program that -x launches would inherit that.
 func untilSignal() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signal.Ignore(ignoredSignals...)
+	signal.Notify(make(chan os.Signal, 1), heldSignals...)
 	c := make(chan os.Signal, 1)
-	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	for _, sig := range endSignals {
+		// Where the shell started procdump with one ignored it stays so.
+		if !signal.Ignored(sig) {
+			signal.Notify(c, sig)
+		}
+	}
 	go func() {
 		<-c
+		signal.Stop(c)
 		cancel(errCancelled)
 	}()
 	return ctx, func() { signal.Stop(c) }
@@ -85,7 +92,7 @@ func exitCode(err error) int {
 		return ExitPermission
 	case errors.Is(err, target.ErrNotFound), errors.Is(err, target.ErrNotWatched):
 		return ExitNoTarget
-	case errors.Is(err, errEnded), errors.Is(err, target.ErrEnded):
+	case errors.Is(err, errEnded), errors.Is(err, errGone), errors.Is(err, target.ErrEnded):
 		return ExitNotReached
 	}
 	return ExitFailed

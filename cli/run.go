@@ -141,7 +141,16 @@ func (r *run) all(ctx context.Context, targets []target.Process) (dumps, code in
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, maxParallel)
 	for _, p := range targets {
-		slots <- struct{}{}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			mu.Lock()
+			code = worse(code, exitCode(context.Cause(ctx)))
+			mu.Unlock()
+			break
+		}
 		wg.Go(func() {
 			defer func() { <-slots }()
 			s := &session{run: r, p: p, console: r.console.Process(consoleProcess(p), len(targets) > 1)}

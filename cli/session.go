@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,6 +88,9 @@ func (s *session) reason(n int) string {
 
 // dump writes one dump of each kind asked for, from one stop.
 func (s *session) dump(ctx context.Context, n int) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	t, err := openLive(s.p.PID, s.run.o)
 	if err != nil {
 		return s.refused(err)
@@ -115,6 +119,10 @@ func (s *session) dump(ctx context.Context, n int) error {
 	}
 	defer src.Resume()
 	s.describe(src.Snapshot(), n)
+	if s.run.o.View64 && s.p.Class == elf.ELFCLASS32 {
+		p := src.Snapshot()
+		p.Info.Warnings = append(p.Info.Warnings, "-64: this is how the 64-bit kernel sees a 32-bit process; debuggers cannot walk its stacks (without -64 they can)")
+	}
 	results := job.Run(ctx, src)
 	return s.report(results, consoles, time.Since(begin))
 }

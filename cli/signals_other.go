@@ -7,4 +7,7 @@ import (
 	"syscall"
 )
 
-var ignoredSignals = []os.Signal{syscall.SIGPIPE}
+var (
+	endSignals  = []os.Signal{os.Interrupt, syscall.SIGTERM}
+	heldSignals = []os.Signal{syscall.SIGPIPE}
+)

@@ -7,4 +7,7 @@ import (
 	"syscall"
 )
 
-var ignoredSignals = []os.Signal{syscall.SIGPIPE, syscall.SIGXFSZ}
+var (
+	endSignals  = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
+	heldSignals = []os.Signal{syscall.SIGPIPE, syscall.SIGXFSZ, syscall.SIGTSTP, syscall.SIGTTOU, syscall.SIGTTIN}
+)

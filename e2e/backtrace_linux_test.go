@@ -96,8 +96,9 @@ func compareAll(t *testing.T, s stackVictim, v *victims.Victim, exe string) {
 	for _, d := range specs() {
 		t.Run(d.String(), func(t *testing.T) {
 			file := dump(t, v.PID, d)
-			if st := v.State(); st != 'T' {
-				t.Errorf("the victim was stopped before the dump; now its state is %c", st)
+			// A thread let go of is in state R on its way back into the stop.
+			if st := v.State(); !eventually(func() bool { return v.State() == 'T' }) {
+				t.Errorf("the victim was stopped before the dump; then its state was %c, now %c", st, v.State())
 			}
 			gdbRule, lldbRule, euRule := rule{}, s.lldb, s.eu
 			if d.kind == "-mt" && s.triage != (rule{}) {

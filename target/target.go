@@ -14,6 +14,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 )
@@ -122,7 +123,10 @@ func (e *NotFoundError) Error() string {
 		fmt.Fprintf(&b, "; PID %d of a container is PID %d here (%s)", p.NSPID[len(p.NSPID)-1], p.PID, printable(p.Name))
 	}
 	if e.Hidden > 0 {
-		fmt.Fprintf(&b, "; %d processes of other users could not be examined: run procdump as root", e.Hidden)
+		fmt.Fprintf(&b, "; %d of the processes could not be examined", e.Hidden)
+		if os.Geteuid() != 0 {
+			b.WriteString(": run procdump as root")
+		}
 	}
 	if e.Remedy != "" {
 		b.WriteString("; " + e.Remedy)

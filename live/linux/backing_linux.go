@@ -26,8 +26,10 @@ type fileKey struct{ dev, inode uint64 }
 type backingFile struct {
 	f    *os.File
 	size int64
-	shm  bool // holes are zero and worth finding
 }
+
+// filePage is the smallest page in which a file is mapped, in bytes.
+const filePage = 4096
 
 // maxBacking bounds the files kept open.
 const maxBacking = 4096
@@ -50,7 +52,7 @@ func (b *backing) close() {
 // open returns the file behind a region, or nil if there is none, it may block
 // (another process serves it), or it cannot be opened from here.
 func (b *backing) open(g *snapshot.Region) *backingFile {
-	if g == nil || g.Inode == 0 || g.Flags&(snapshot.RemoteFile|snapshot.Userfault|snapshot.HugeTLB|snapshot.IO|snapshot.PFNMap) != 0 {
+	if g == nil || g.Inode == 0 || g.Flags&(snapshot.RemoteFile|snapshot.Userfault|snapshot.IO|snapshot.PFNMap) != 0 || anonymousFile(g) {
 		return nil
 	}
 	key := fileKey{g.Dev, g.Inode}
@@ -62,6 +64,12 @@ func (b *backing) open(g *snapshot.Region) *backingFile {
 		b.files[key] = f
 	}
 	return f
+}
+
+// anonymousFile tells whether the file that the kernel names behind a private
+// region is none: what is absent is zero.
+func anonymousFile(g *snapshot.Region) bool {
+	return g.Perm&snapshot.Shared == 0 && (g.Path == "/dev/zero" || g.Path == "/anon_hugepage")
 }
 
 func (b *backing) find(g *snapshot.Region, key fileKey) *backingFile {
@@ -95,10 +103,7 @@ func openIf(path string, key fileKey, trusted bool) *backingFile {
 			return nil
 		}
 	}
-	const tmpfsMagic = 0x01021994 // TMPFS_MAGIC, statfs(2)
-	var fs syscall.Statfs_t
-	shm := syscall.Fstatfs(int(f.Fd()), &fs) == nil && fs.Type == tmpfsMagic
-	return &backingFile{f: f, size: st.Size(), shm: shm}
+	return &backingFile{f: f, size: st.Size()}
 }
 
 // keyOf identifies a file as /proc/PID/maps does.
@@ -145,9 +150,7 @@ func (f *backingFile) extents(gap snapshot.Range, g *snapshot.Region, page uint6
 		return nil
 	}
 	gap.Size = min(gap.Size, uint64(end-off))
-	if !f.shm {
-		return []snapshot.Extent{{Range: gap, Kind: snapshot.ExtentFile}}
-	}
+	// Holes are zero, and a file of many GiB may be one: they are not read.
 	var out []snapshot.Extent
 	const seekData, seekHole = 3, 4
 	for pos := off; pos < off+int64(gap.Size); {
@@ -178,8 +181,12 @@ func (b *backing) read(p []byte, r snapshot.Range, g *snapshot.Region) (bad []sn
 	f := b.open(g)
 	n, err := f.f.ReadAt(p, int64(r.Addr-g.Addr+g.Offset))
 	clear(p[n:])
-	if err != nil && err != io.EOF {
-		return []snapshot.Range{{Addr: r.Addr + uint64(n), Size: r.Size - uint64(n)}}
+	at := r.Addr + uint64(n)
+	if err == io.EOF {
+		at = (at + filePage - 1) &^ (filePage - 1) // the rest of the last page is zero
+	}
+	if err != nil && at < r.End() {
+		return []snapshot.Range{{Addr: at, Size: r.End() - at}}
 	}
 	return nil
 }

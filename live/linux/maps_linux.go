@@ -3,7 +3,9 @@ package linux
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -95,11 +97,13 @@ func readSmaps(path string) ([]snapshot.Region, error) {
 		if len(line) > 0 {
 			out = smapsLine(out, line)
 		}
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
 		if err != nil {
-			break
+			return nil, err
 		}
 	}
-	return out, nil
 }
 
 func smapsLine(out []snapshot.Region, line []byte) []snapshot.Region {

@@ -49,7 +49,6 @@ func openMemory(pid int, regions []snapshot.Region, page int, files *backing) (*
 func (m *Memory) close() {
 	m.mem.Close()
 	m.scan.pagemap.Close()
-	m.files.close()
 }
 
 func (m *Memory) region(addr uint64) *snapshot.Region {
@@ -107,8 +106,9 @@ func (m *Memory) addAbsent(xs []snapshot.Extent, want snapshot.Range, g *snapsho
 		return xs
 	}
 	f := m.files.open(g)
-	private := g.Perm&snapshot.Shared == 0
-	if f == nil && !private {
+	// Nor may a page of a huge page file be faulted in: it could take the last
+	// one that the machine has set aside.
+	if f == nil && !anonymousFile(g) && (g.Perm&snapshot.Shared != 0 || g.Flags&snapshot.HugeTLB != 0) {
 		m.mu.Lock()
 		m.unknown[g.Addr] = snapshot.LeftOut{Range: g.Range, What: g.Path, Why: "shared memory that the process has not touched, and whose file cannot be opened from here"}
 		m.mu.Unlock()
@@ -121,7 +121,7 @@ func (m *Memory) addAbsent(xs []snapshot.Extent, want snapshot.Range, g *snapsho
 			return
 		}
 		gap := snapshot.Range{Addr: at, Size: end - at}
-		if private && (g.Flags&snapshot.HugeTLB != 0 || g.Path == "/dev/zero") {
+		if anonymousFile(g) {
 			out = append(out, snapshot.Extent{Range: gap, Kind: snapshot.ExtentFile | snapshot.ExtentZero})
 			return
 		}

@@ -2,7 +2,9 @@ package linux
 
 import (
 	"debug/elf"
+	"errors"
 	"os"
+	"sort"
 	"strings"
 	"time"
 
@@ -17,8 +19,15 @@ type moduleKey struct {
 	path             string
 }
 
-// moduleCache remembers images read before the stop; nil: not an image.
-type moduleCache map[moduleKey]*snapshot.Module
+// moduleCache remembers images read before the stop; nil: not an image. How far
+// an image is mapped is looked at each time: the dynamic linker maps a library
+// in several steps.
+type moduleCache map[moduleKey]*cachedImage
+
+type cachedImage struct {
+	*elfimage.Image
+	id snapshot.FileID
+}
 
 // find lists the images mapped in regions, reading those it does not know, and
 // marks their regions. exe is the path of the executable, which comes first.
@@ -31,11 +40,15 @@ func (c moduleCache) find(mem elfimage.Reader, pid int, regions []snapshot.Regio
 			continue
 		}
 		key := moduleKey{g.Addr, g.Dev, g.Inode, g.Path}
-		m, ok := c[key]
-		if !ok {
-			m = readModule(mem, pid, regions, i)
-			c[key] = m
+		im, ok := c[key]
+		if !ok && mem != nil {
+			var err error
+			im, err = readImage(mem, pid, g)
+			if err == nil || errors.Is(err, elfimage.ErrNotELF) {
+				c[key] = im
+			}
 		}
+		m := im.module(regions, i)
 		if m == nil || (len(out) > 0 && g.Addr < out[len(out)-1].End()) {
 			continue
 		}
@@ -56,25 +69,45 @@ func (c moduleCache) find(mem elfimage.Reader, pid int, regions []snapshot.Regio
 // mark sets the Image flag on the regions that modules cover.
 func mark(regions []snapshot.Region, modules []snapshot.Module) {
 	for _, m := range modules {
-		for i := range regions {
-			if g := &regions[i]; g.Addr < m.End() && m.Addr < g.End() && (g.Inode == m.ID.Inode || g.Inode == 0) {
+		i := sort.Search(len(regions), func(i int) bool { return regions[i].End() > m.Addr })
+		for ; i < len(regions) && regions[i].Addr < m.End(); i++ {
+			if g := &regions[i]; g.Inode == m.ID.Inode || g.Inode == 0 {
 				g.Flags |= snapshot.Image
 			}
 		}
 	}
 }
 
-// readModule reads the image that begins at regions[i], or returns nil: the
-// file is mapped as data only, or is no ELF file.
-func readModule(mem elfimage.Reader, pid int, regions []snapshot.Region, i int) *snapshot.Module {
-	g := &regions[i]
+// readImage reads the image that begins at a region; nil: there is none.
+func readImage(mem elfimage.Reader, pid int, g *snapshot.Region) (*cachedImage, error) {
 	im, err := elfimage.Read(mem, g.Addr)
-	if err != nil || im.Type != elf.ET_EXEC && im.Type != elf.ET_DYN {
+	if err != nil {
+		return nil, err
+	}
+	if im.Type != elf.ET_EXEC && im.Type != elf.ET_DYN {
+		return nil, nil
+	}
+	c := &cachedImage{Image: im, id: snapshot.FileID{Dev: g.Dev, Inode: g.Inode}}
+	if g.Flags&snapshot.RemoteFile == 0 && strings.HasPrefix(g.Path, "/") {
+		if st, err := os.Stat(procPath(pid, "root") + g.Path); err == nil && keyOf(st).inode == g.Inode {
+			c.id.Size, c.id.ModTime = st.Size(), st.ModTime().Round(time.Millisecond)
+		}
+	}
+	return c, nil
+}
+
+// module is the image as it is mapped from regions[i] on, or nil: the file is
+// mapped as data only.
+func (c *cachedImage) module(regions []snapshot.Region, i int) *snapshot.Module {
+	if c == nil {
 		return nil
 	}
+	g, im := &regions[i], c.Image
+	m := &snapshot.Module{Range: g.Range, Path: g.Path, Deleted: g.Deleted, BuildID: im.BuildID, SOName: im.SOName,
+		Bias: im.Bias, Dynamic: im.Dynamic, ID: c.id}
 	if g.Path == "[vdso]" {
-		return &snapshot.Module{Range: g.Range, Path: "linux-gate.so", BuildID: im.BuildID, SOName: im.SOName,
-			Bias: im.Bias, Dynamic: im.Dynamic}
+		m.Path, m.ID = "linux-gate.so", snapshot.FileID{}
+		return m
 	}
 	// What the headers say, but no further than something is mapped.
 	end, code := g.End(), false
@@ -89,15 +122,6 @@ func readModule(mem elfimage.Reader, pid int, regions []snapshot.Region, i int) 
 	if !code {
 		return nil
 	}
-	m := &snapshot.Module{
-		Range: snapshot.Range{Addr: g.Addr, Size: end - g.Addr},
-		Path:  g.Path, Deleted: g.Deleted, BuildID: im.BuildID, SOName: im.SOName, Bias: im.Bias, Dynamic: im.Dynamic,
-		ID: snapshot.FileID{Dev: g.Dev, Inode: g.Inode},
-	}
-	if g.Flags&snapshot.RemoteFile == 0 && strings.HasPrefix(g.Path, "/") {
-		if st, err := os.Stat(procPath(pid, "root") + g.Path); err == nil && keyOf(st).inode == g.Inode {
-			m.ID.Size, m.ID.ModTime = st.Size(), st.ModTime().Round(time.Millisecond)
-		}
-	}
+	m.Size = end - g.Addr
 	return m
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+	"syscall"
 
 	"procdump/internal/sys/procmem"
 	"procdump/snapshot"
@@ -32,9 +33,13 @@ func (s *scanner) present(r snapshot.Range) ([]snapshot.Extent, error) {
 			if gone(err) {
 				return nil, err
 			}
-			// An older kernel: ENOTTY. Other refusals (a seccomp filter's
-			// EPERM) leave the same way.
-			s.noScan.Store(true)
+			// An older kernel says ENOTTY or EINVAL, a seccomp filter EPERM or
+			// ENOSYS: do not ask again. Anything else concerns this range.
+			for _, no := range []error{syscall.ENOTTY, syscall.EINVAL, syscall.EPERM, syscall.ENOSYS} {
+				if errors.Is(err, no) {
+					s.noScan.Store(true)
+				}
+			}
 			return s.read(r)
 		}
 		for _, p := range buf[:n] {

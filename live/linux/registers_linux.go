@@ -1,8 +1,10 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
+	"syscall"
 
 	"procdump/arch"
 	"procdump/internal/sys/ptrace"
@@ -66,7 +68,9 @@ func (rr *regReader) read(tid int) (arch.Registers, error) {
 		}
 		n, err := ptrace.Regset(tid, typ, rr.buf)
 		if err != nil {
-			rr.refuse[refusal{r.Machine, typ}] = true
+			if !errors.Is(err, syscall.ESRCH) && !errors.Is(err, syscall.EIO) {
+				rr.refuse[refusal{r.Machine, typ}] = true
+			}
 			continue
 		}
 		if n == 0 || wide && (typ == arch.NT_PRFPREG || typ == arch.NT_386_TLS) {

@@ -39,8 +39,12 @@ func stopAll(ctx context.Context, pid int) (held []stopped, lost []missed, begin
 			held = nil
 		}
 	}()
-	var deadline time.Time
-	for {
+	// A listing may end early when a thread dies under it, and a thread that
+	// was found dead may have left a child: two quiet listings make sure.
+	for quiet := 0; quiet < 2; quiet++ {
+		if ctx.Err() != nil {
+			return held, lost, begin, context.Cause(ctx)
+		}
 		ids, err := tids(pid)
 		if err != nil {
 			return held, lost, begin, orGoneProc(err)
@@ -50,7 +54,7 @@ func stopAll(ctx context.Context, pid int) (held []stopped, lost []missed, begin
 			if seen[tid] {
 				continue
 			}
-			seen[tid] = true
+			seen[tid], quiet = true, -1
 			ok, err := seize(pid, tid)
 			if err != nil {
 				return held, lost, begin, err
@@ -60,11 +64,15 @@ func stopAll(ctx context.Context, pid int) (held []stopped, lost []missed, begin
 			}
 		}
 		if len(fresh) == 0 {
-			break
+			continue
 		}
 		if begin.IsZero() {
 			begin = time.Now()
-			deadline = begin.Add(stopTimeout)
+		}
+		// However long one thread took, the next ones get a fair chance.
+		deadline := begin.Add(stopTimeout)
+		if least := time.Now().Add(stopTimeout / 10); deadline.Before(least) {
+			deadline = least
 		}
 		for _, tid := range fresh {
 			_ = ptrace.Interrupt(tid) // ESRCH: it is exiting; waiting will tell
@@ -116,7 +124,7 @@ func await(ctx context.Context, pid int, tids []int, deadline time.Time) (held [
 				return held, lost, fmt.Errorf("wait for thread %d: %w", tid, err)
 			case s.Stopped:
 				held = append(held, stopped{tid, s.Signal})
-			case !s.Gone:
+			case !s.Gone && (nap < time.Millisecond || !ended(pid, tid)):
 				rest = append(rest, tid)
 			}
 		}
@@ -141,6 +149,13 @@ func await(ctx context.Context, pid int, tids []int, deadline time.Time) (held [
 		lost = append(lost, missed{tid, st.state, fmt.Sprintf("did not stop within %v: it waits in the kernel, uninterruptibly", stopTimeout)})
 	}
 	return held, lost, nil
+}
+
+// ended tells whether a thread has exited. Of a leader that exits while other
+// threads live, waiting says nothing.
+func ended(pid, tid int) bool {
+	st, err := readStat(procPath(pid, "task", fmt.Sprint(tid), "stat"))
+	return err != nil || st.state == 'Z' || st.state == 'X'
 }
 
 // release lets threads go on, each with the signal it was about to take.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"sync"
 	"time"
 
 	"procdump/arch"
@@ -17,17 +18,20 @@ import (
 type Stopped struct {
 	Process *snapshot.Process
 
-	tracer  *tracer
-	held    []stopped
-	begin   time.Time
-	pause   time.Duration
-	resumed bool
-	mem     *Memory
+	tracer *tracer
+	held   []stopped
+	begin  time.Time
+	pause  time.Duration
+	letGo  sync.Once
+	closed sync.Once
+	mem    *Memory
+	fresh  *Target // of a process that has executed another program
 }
 
 // Stop stops every thread and completes the snapshot. The caller must call
 // Resume, whatever happens. ctx ends a wait for threads that do not stop.
 func (t *Target) Stop(ctx context.Context) (*Stopped, error) {
+	t.refresh()
 	s := &Stopped{tracer: newTracer()}
 	var lost []missed
 	var err error
@@ -36,7 +40,16 @@ func (t *Target) Stop(ctx context.Context) (*Stopped, error) {
 		s.tracer.end()
 		return nil, err
 	}
-	if err := s.snapshot(t, lost); err != nil {
+	if !t.sameProgram(s.held[0].tid) {
+		// It has executed another program since: look at it anew.
+		if s.fresh, err = Open(t.PID, t.opts); err == nil {
+			t = s.fresh
+		}
+	}
+	if err == nil {
+		err = s.snapshot(t, lost)
+	}
+	if err != nil {
 		s.Resume()
 		return nil, err
 	}
@@ -53,7 +66,7 @@ func (s *Stopped) snapshot(t *Target, lost []missed) error {
 	if err := s.readRegions(t, mm); err != nil {
 		return err
 	}
-	mem, err := openMemory(mm, p.Regions, p.System.PageSize, newBacking(mm))
+	mem, err := openMemory(mm, p.Regions, p.System.PageSize, t.files)
 	if err != nil {
 		return fmt.Errorf("open memory of process %d: %w", t.PID, orGoneProc(err))
 	}
@@ -224,18 +237,28 @@ func (s *Stopped) Unknown() []snapshot.LeftOut {
 	return s.mem.Unknown()
 }
 
+// LetGo lets the process go on. It may be called at any time, from any
+// goroutine: where a copy of the memory hangs on a dead disk, say. What is read
+// after it is not the snapshot any more.
+func (s *Stopped) LetGo() {
+	s.letGo.Do(func() {
+		s.tracer.do(func() { release(s.held) })
+		s.pause = time.Since(s.begin)
+		s.tracer.end()
+	})
+}
+
 // Resume lets the process go on and returns how long it stood still. Its
 // memory cannot be read any more. Calling it again does nothing.
 func (s *Stopped) Resume() time.Duration {
-	if s.resumed {
-		return s.pause
-	}
-	s.resumed = true
-	s.tracer.do(func() { release(s.held) })
-	s.pause = time.Since(s.begin)
-	s.tracer.end()
-	if s.mem != nil {
-		s.mem.close()
-	}
+	s.LetGo()
+	s.closed.Do(func() {
+		if s.mem != nil {
+			s.mem.close()
+		}
+		if s.fresh != nil {
+			s.fresh.Close()
+		}
+	})
 	return s.pause
 }

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -204,6 +205,32 @@ func (t *Target) Snapshot() *snapshot.Process {
 		p.Threads = append(p.Threads, th)
 	}
 	return &p
+}
+
+// refresh reads the mappings' flags again if there are new mappings, as long as
+// the process still runs: after the stop it would have to wait for that.
+func (t *Target) refresh() {
+	for range 2 {
+		text, err := os.ReadFile(procPath(t.mm, "maps"))
+		if err != nil {
+			return
+		}
+		regions, err := parseMaps(text)
+		if err != nil || mergeFlags(regions, t.smaps) {
+			return
+		}
+		if smaps, err := readSmaps(procPath(t.mm, "smaps")); err == nil && len(smaps) > 0 {
+			t.flagRemote(smaps)
+			t.smaps = smaps
+		}
+	}
+}
+
+// sameProgram tells whether the process still runs the program that Open saw:
+// every execve(2) makes a new auxiliary vector, with a new AT_RANDOM.
+func (t *Target) sameProgram(mm int) bool {
+	auxv, err := os.ReadFile(procPath(mm, "auxv"))
+	return err == nil && bytes.Equal(auxv, t.base.Auxv)
 }
 
 // Close gives back what Open took.

@@ -3,6 +3,7 @@ package procmem
 import (
 	"os"
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -51,20 +52,36 @@ type scanArg struct {
 	CategoryAnyofMask, ReturnMask    uint64
 }
 
+// noGuard is set once the kernel has refused to tell guard markers.
+var noGuard atomic.Bool
+
 const pagemapScan = 0xc0606610 // _IOWR('f', 16, struct pm_scan_arg)
 
 // Scan lists the present and swapped pages of [start, end) by the
 // PAGEMAP_SCAN ioctl (Linux 6.7). It returns the number of regions filled and
 // the address where a next call goes on (end when done). buf must not be empty.
 func Scan(pagemap *os.File, start, end uint64, buf []Region) (n int, next uint64, err error) {
+	// Guard markers (MADV_GUARD_INSTALL, Linux 6.13) look like swapped pages;
+	// they hold nothing and cannot be read.
+	const pageGuard = 1 << 8 // PAGE_IS_GUARD, Linux 6.15
+	guard := uint64(pageGuard)
+	if noGuard.Load() {
+		guard = 0
+	}
 	arg := scanArg{
 		Size: uint64(unsafe.Sizeof(scanArg{})), Start: start, End: end,
 		Vec: uintptr(unsafe.Pointer(&buf[0])), VecLen: uint64(len(buf)),
+		CategoryInverted:  guard,
+		CategoryMask:      guard,
 		CategoryAnyofMask: PagePresent | PageSwapped,
 		ReturnMask:        PageFile | PagePresent | PageSwapped | PageZero,
 	}
 	r, _, e := unix.Syscall(unix.SYS_IOCTL, pagemap.Fd(), pagemapScan, uintptr(unsafe.Pointer(&arg)))
 	runtime.KeepAlive(buf)
+	if e == unix.EINVAL && guard != 0 {
+		noGuard.Store(true) // an older kernel
+		return Scan(pagemap, start, end, buf)
+	}
 	if e != 0 {
 		return 0, start, e
 	}

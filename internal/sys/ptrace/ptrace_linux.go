@@ -2,7 +2,6 @@ package ptrace
 
 import (
 	"encoding/binary"
-	"errors"
 	"runtime"
 	"time"
 	"unsafe"
@@ -64,30 +63,46 @@ type Stop struct {
 	Signal  int  // the signal it is about to take and that Detach must hand back; 0: none
 }
 
-// Wait looks, without blocking, whether tid has stopped.
+// siginfo fields of a child's change (sigaction(2)): byte offsets, and codes.
+const (
+	offCode, offPID, offStatus = 8, 16, 24
+
+	cldExited, cldKilled, cldDumped = 1, 2, 3
+)
+
+// Wait looks, without blocking, whether tid has stopped. It leaves the stop to
+// be waited for (WNOWAIT): a tracer that has consumed the stop of a thread
+// about to take a signal owns that signal, and would take it along into its
+// own death.
 func Wait(tid int) (Stop, error) {
-	var ws unix.WaitStatus
+	var si [128]byte
 	for {
-		n, err := unix.Wait4(tid, &ws, unix.WALL|unix.WNOHANG, nil)
+		_, _, e := unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&si[0])),
+			unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0, 0)
 		switch {
-		case errors.Is(err, unix.EINTR):
+		case e == unix.EINTR:
 			continue
-		case errors.Is(err, unix.ECHILD):
+		case e == unix.ECHILD:
 			return Stop{Gone: true}, nil
-		case err != nil:
-			return Stop{}, err
-		case n == 0:
-			return Stop{}, nil
+		case e != 0:
+			return Stop{}, e
 		}
 		break
 	}
-	if !ws.Stopped() {
+	le := binary.LittleEndian
+	if le.Uint32(si[offPID:]) == 0 {
+		return Stop{}, nil
+	}
+	status := int(le.Uint32(si[offStatus:]))
+	switch le.Uint32(si[offCode:]) {
+	case cldExited, cldKilled, cldDumped:
+		_, _ = unix.Wait4(tid, nil, unix.WALL|unix.WNOHANG, nil)
 		return Stop{Gone: true}, nil
 	}
-	if int(ws)>>16 == eventStop {
+	if status>>8 == eventStop {
 		return Stop{Stopped: true}, nil
 	}
-	return Stop{Stopped: true, Signal: int(ws.StopSignal())}, nil
+	return Stop{Stopped: true, Signal: status & 0x7f}, nil
 }
 
 // Nap sleeps for d in the calling thread, without the scheduler's help: the
