@@ -97,9 +97,7 @@ func compareAll(t *testing.T, s stackVictim, v *victims.Victim, exe string) {
 		t.Run(d.String(), func(t *testing.T) {
 			file := dump(t, v.PID, d)
 			// A thread let go of is in state R on its way back into the stop.
-			if st := v.State(); !eventually(func() bool { return v.State() == 'T' }) {
-				t.Errorf("the victim was stopped before the dump; then its state was %c, now %c", st, v.State())
-			}
+			awaitState(t, v, 'T')
 			gdbRule, lldbRule, euRule := rule{}, s.lldb, s.eu
 			if d.kind == "-mt" && s.triage != (rule{}) {
 				gdbRule, lldbRule, euRule = s.triage, s.triage, s.triage

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // gdbScript prints each thread and each frame on a line of its own: gdb's
@@ -147,14 +146,4 @@ def take(name, start, end):
 		}
 	}
 	return all
-}
-
-// eventually waits up to five seconds for a condition.
-func eventually(holds func() bool) bool {
-	for end := time.Now().Add(5 * time.Second); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			return false
-		}
-	}
-	return true
 }
