@@ -138,7 +138,7 @@ func TestAll(t *testing.T) {
 func TestLaunch(t *testing.T) {
 	exe, err := victims.Build("deep")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	r := procdump(t, "-json", "-x", dir, exe, "10")

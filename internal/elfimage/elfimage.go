@@ -42,10 +42,11 @@ type Image struct {
 }
 
 const (
-	maxPhdrs  = 256
-	maxNote   = 64 << 10
-	strayNote = 64 // bytes behind a note segment where one more may lie
-	maxDyn    = 4096
+	maxPhdrs  = 128
+	maxNotes  = 8       // note segments that are looked at,
+	maxNote   = 4 << 10 // and bytes of each
+	strayNote = 64      // bytes behind a note segment where one more may lie
+	maxDyn    = 512     // entries
 	maxString = 4096
 	maxSpan   = 1 << 40 // bytes from the first to the last PT_LOAD
 )
@@ -131,6 +132,7 @@ func (im *Image) locate() error {
 	}
 	im.Size = (size + 4095) &^ 4095
 	im.Entry += im.Bias
+	notes := 0
 	for _, p := range im.Phdrs {
 		switch p.Type {
 		case elf.PT_INTERP:
@@ -138,7 +140,7 @@ func (im *Image) locate() error {
 		case elf.PT_DYNAMIC:
 			im.Dynamic, im.DynSize = im.Bias+p.Vaddr, p.Memsz
 		case elf.PT_NOTE:
-			if im.BuildID == nil {
+			if notes++; im.BuildID == nil && notes <= maxNotes {
 				im.BuildID = im.findBuildID(im.Bias+p.Vaddr, p.Filesz)
 			}
 		}
@@ -148,20 +150,15 @@ func (im *Image) locate() error {
 }
 
 func (im *Image) findBuildID(addr, size uint64) []byte {
-	if size > maxNote {
-		return nil
-	}
-	b := make([]byte, size)
-	if _, err := im.mem.ReadMemory(b, addr); err != nil {
-		return nil
-	}
-	if id := BuildID(b); id != nil {
+	b := make([]byte, min(size, maxNote))
+	n, _ := im.mem.ReadMemory(b, addr)
+	if id := BuildID(b[:n]); id != nil {
 		return id
 	}
 	// The Go linker's PT_NOTE covers its own note only, and the GNU one
 	// follows right behind.
 	b = make([]byte, strayNote)
-	n, _ := im.mem.ReadMemory(b, (addr+size+3)&^3)
+	n, _ = im.mem.ReadMemory(b, (addr+size+3)&^3)
 	return BuildID(b[:n])
 }
 
