@@ -246,6 +246,7 @@ func (d *dump) copy(ctx context.Context, m *meter) error {
 func (d *dump) finish(ctx context.Context, j *Job) error {
 	p := d.sel.Process
 	p.Info.PauseMicros = d.res.Pause.Microseconds()
+	p.Memory = nil // it is written: a copy need not be kept beside the head
 	head, err := d.layout.Head()
 	if err != nil {
 		return err
