@@ -30,8 +30,16 @@ type Stopped struct {
 
 // Stop stops every thread and completes the snapshot. The caller must call
 // Resume, whatever happens. ctx ends a wait for threads that do not stop.
-func (t *Target) Stop(ctx context.Context) (*Stopped, error) {
+func (t *Target) Stop(ctx context.Context) (s *Stopped, err error) {
 	t.refresh()
+	err = whileAlive(t.PID, func() error {
+		s, err = t.stop(ctx)
+		return err
+	})
+	return s, err
+}
+
+func (t *Target) stop(ctx context.Context) (*Stopped, error) {
 	s := &Stopped{tracer: newTracer()}
 	var lost []missed
 	var err error

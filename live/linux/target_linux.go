@@ -2,12 +2,14 @@ package linux
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"procdump/snapshot"
 )
@@ -38,7 +40,31 @@ type Target struct {
 
 // Open reads what is slow to read, while the process runs. It needs the rights
 // of ptrace(2) and fails with fs.ErrPermission without them.
-func Open(pid int, o Options) (*Target, error) {
+func Open(pid int, o Options) (t *Target, err error) {
+	err = whileAlive(pid, func() error {
+		t, err = open(pid, o)
+		return err
+	})
+	return t, err
+}
+
+// whileAlive repeats what finds a process gone that is not: one that executes
+// another program has no memory for a moment, and another first thread.
+func whileAlive(pid int, try func() error) error {
+	const tries = 20
+	for n := 1; ; n++ {
+		err := try()
+		if n == tries || !errors.Is(err, ErrGone) {
+			return err
+		}
+		if st, serr := readStat(procPath(pid, "stat")); serr != nil || st.state == 'Z' && livingThread(pid) == pid {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func open(pid int, o Options) (*Target, error) {
 	t := &Target{PID: pid, opts: o, mm: pid, modules: moduleCache{}, threads: map[int]snapshot.Thread{}}
 	st, err := readStat(procPath(pid, "stat"))
 	if err != nil {
