@@ -116,11 +116,16 @@ func readExe(dir string) (path string, deleted bool) {
 	return strings.CutSuffix(link, " (deleted)")
 }
 
-// readArgs splits cmdline at its NULs. A program that writes a title over its
-// arguments may leave any number of NULs behind it.
+// readArgs reads the arguments of the process whose folder dir is.
 func readArgs(dir string) []string {
 	b, _ := readFile(filepath.Join(dir, "cmdline"))
-	text := strings.TrimSuffix(string(b), "\x00")
+	return splitArgs(string(b))
+}
+
+// splitArgs splits cmdline at its NULs. A program that writes a title over its
+// arguments may leave any number of NULs behind it.
+func splitArgs(cmdline string) []string {
+	text := strings.TrimSuffix(cmdline, "\x00")
 	if trimmed := strings.TrimRight(text, "\x00"); !strings.Contains(trimmed, "\x00") {
 		text = trimmed
 	}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package hang
+
+func isNoProcess(error) bool { return false }

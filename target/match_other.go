@@ -1,0 +1,21 @@
+//go:build !linux
+
+package target
+
+// Matcher answers for one process at a time whether a selector means it.
+type Matcher struct{}
+
+// Matcher makes a Matcher that matches nothing on this system.
+func (s Selector) Matcher() *Matcher { return &Matcher{} }
+
+// Match is not available on this system: nothing matches.
+func (s Selector) Match(int) (Process, bool) { return Process{}, false }
+
+// Find is not available on this system.
+func (*Matcher) Find() ([]Process, error) { return nil, unsupported("find processes") }
+
+// Match is not available on this system: nothing matches.
+func (*Matcher) Match(int) (Process, bool) { return Process{}, false }
+
+// Children is not available on this system: there are none.
+func Children(int) []int { return nil }
