@@ -3,6 +3,8 @@ module procdump
 go 1.26.0
 
 require (
+	github.com/cilium/ebpf v0.22.0
+	github.com/jezek/xgb v1.1.1
 	github.com/klauspost/compress v1.20.3
 	golang.org/x/sys v0.49.0
 )

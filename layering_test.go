@@ -30,14 +30,16 @@ var layers = map[string][]string{
 
 	"internal/sys":      {"arch"},
 	"internal/elfimage": {},
+	"internal/signals":  {},
 	"live":              {"snapshot", "arch", "internal/sys", "internal/elfimage"},
 	"target":            {"internal/sys"},
 	"dumpkind":          {"snapshot", "arch"},
 	"capture":           {"snapshot", "dumpkind", "elfcore", "minidump", "zseek", "arch", "internal/sys"},
 
-	"trigger": {},
-	"probe":   {"trigger", "internal/sys"},
-	"monitor": {"trigger", "probe", "live", "capture", "target", "snapshot", "dumpkind"},
+	"trigger":     {},
+	"probe":       {"trigger", "internal/sys"},
+	"monitor":     {"trigger", "probe", "live", "capture", "target", "snapshot", "dumpkind", "internal/signals"},
+	"corepattern": {"snapshot", "arch", "elfcore", "dumpkind", "capture", "live", "target", "internal/sys", "internal/signals"},
 
 	"unwind":  {"snapshot", "arch"},
 	"symbols": {"snapshot", "arch"},
@@ -60,13 +62,15 @@ var testHelpers = []string{"victims", "victims/need", "snapshot/snapshottest"}
 // external says which packages from outside the standard library a folder's
 // packages may import. Whoever is not listed may import none.
 var external = map[string][]string{
-	"internal/sys": {"golang.org/x/sys"},
-	"zseek":        {"github.com/klauspost/compress"},
-	"capture":      {"github.com/klauspost/compress"},
+	"internal/sys":     {"golang.org/x/sys"},
+	"internal/sys/bpf": {"golang.org/x/sys", "github.com/cilium/ebpf"},
+	"probe/hang":       {"github.com/jezek/xgb"},
+	"zseek":            {"github.com/klauspost/compress"},
+	"capture":          {"github.com/klauspost/compress"},
 }
 
 // noOS are the folders whose packages know no operating system.
-var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek"}
+var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals"}
 
 // osPackages are those of the standard library that reach the operating system.
 var osPackages = []string{"os", "syscall", "net", "plugin", "runtime/cgo"}

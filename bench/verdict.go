@@ -49,9 +49,10 @@ func judge(results []*result) []verdict {
 			r := byName[size]
 			p, gcore := r.row(nameProcdump, place), r.row(nameGcore, place)
 			all = append(all, ofLimit(size, place, r),
-				// As the commands return: procdump when the data is on disk, gcore before that.
+				// When the data is on disk: procdump returns then, gcore before. Which of
+				// the commands returns first is the figure beside.
 				atLeast(fmt.Sprintf("full dump of %s to %s: faster than gcore", size, place),
-					r, ratio(p, gcore, wallOf), leastOfGcore, fmt.Sprintf("; until on disk: %s", figure("%.2f", ratio(p, gcore, durableOf)))))
+					r, ratio(p, gcore, durableOf), leastOfGcore, fmt.Sprintf("; as the commands return: %s", figure("%.2f", ratio(p, gcore, wallOf)))))
 		}
 	}
 	s := byName["sparse"]

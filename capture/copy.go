@@ -23,7 +23,7 @@ const (
 // sink takes a dump's bytes.
 type sink interface {
 	copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) (bad []snapshot.Range, err error)
-	finish(head []byte) error
+	finish(l layout) error // writes the head
 	abort()
 }
 
@@ -141,8 +141,16 @@ type compressed struct {
 	size int64
 }
 
-func newCompressed(f *os.File, l layout) (*compressed, error) {
-	w, err := zseek.NewWriter(f, l.HeadSize(), zseek.Options{})
+// smallFrame is the size of a frame, in bytes, where RAM is dear: three of them
+// are in it, and as much again for what they become.
+const smallFrame = 512 << 10
+
+func newCompressed(f *os.File, l layout, spareRAM bool) (*compressed, error) {
+	var o zseek.Options
+	if spareRAM {
+		o.FrameSize = smallFrame
+	}
+	w, err := zseek.NewWriter(f, l.HeadSize(), o)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +178,11 @@ func (o *compressed) copy(ctx context.Context, m snapshot.Memory, places []snaps
 			return r.bad, err
 		}
 	}
-	return r.bad, o.skip(o.size)
+	if err := o.skip(o.size); err != nil {
+		return r.bad, err
+	}
+	// Other dumps follow, and the head is written when all are copied.
+	return r.bad, o.w.Flush()
 }
 
 // skip fills up to off with zeros.
@@ -186,8 +198,12 @@ func (o *compressed) skip(off int64) error {
 	return err
 }
 
-func (o *compressed) finish(head []byte) error {
-	if err := o.w.WriteHead(head); err != nil {
+func (o *compressed) finish(l layout) error {
+	head := o.w.Head()
+	if err := l.WriteHead(head); err != nil {
+		return err
+	}
+	if err := head.Close(); err != nil {
 		return err
 	}
 	return o.w.Close()

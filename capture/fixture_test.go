@@ -192,7 +192,7 @@ func want(t *testing.T, res *Result, memory snapshot.Memory) []byte {
 	p.Info.PauseMicros, p.Info.Unreadable = -1, nil
 	var l layout
 	if res.Output.Mask.Format() == FormatMinidump {
-		l, err = minidump.NewLayout(&p, sel.Ranges, minidump.Options{Full: !sel.Buffered})
+		l, err = minidump.NewLayout(&p, sel.Ranges, minidump.Options{Full: !res.Output.Select.Kind.Small()})
 	} else {
 		l, err = elfcore.NewLayout(&p, sel.Ranges)
 	}
@@ -200,12 +200,12 @@ func want(t *testing.T, res *Result, memory snapshot.Memory) []byte {
 		t.Fatal(err)
 	}
 	p.Info = info
-	head, err := l.Head()
-	if err != nil {
+	var head bytes.Buffer
+	if err := l.WriteHead(&head); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, l.Size())
-	copy(b, head)
+	copy(b, head.Bytes())
 	for _, pl := range l.Placements() {
 		for at := pl.Addr; at < pl.End(); at += page - at%page {
 			part := b[pl.Off+int64(at-pl.Addr):][:min(page-at%page, pl.End()-at)]

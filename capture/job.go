@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -15,6 +17,10 @@ import (
 	"procdump/minidump"
 	"procdump/snapshot"
 )
+
+// manyThreads is the number of threads from which on RAM is dear: what is known
+// of them takes much of it. Less than that would only prolong the stop.
+const manyThreads = 2000
 
 // ErrNoSpace means that the disk cannot hold a dump.
 var ErrNoSpace = errors.New("not enough free disk space")
@@ -125,7 +131,7 @@ type layout interface {
 	Size() int64
 	HeadSize() int64
 	Placements() []snapshot.Placement
-	Head() ([]byte, error)
+	WriteHead(io.Writer) error
 }
 
 // Run writes the dumps and always resumes the source. Prepare must have
@@ -133,6 +139,9 @@ type layout interface {
 // results are as Outputs; each tells its own error.
 func (j *Job) Run(ctx context.Context, src Source) []Result {
 	defer src.Resume()
+	if p := src.Snapshot(); len(p.Threads) > manyThreads {
+		p.ShareRegisters()
+	}
 	// A read or write that hangs must not hold the process beyond ctx's end.
 	letGo := context.AfterFunc(ctx, src.LetGo)
 	// What fails after that fails for that reason.
@@ -144,12 +153,18 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 	}
 	results := make([]Result, len(j.Outputs))
 	dumps := make([]*dump, len(j.Outputs))
-	buffered := true
+	buffered, held := true, uint64(0) // bytes in RAM
+	if slices.ContainsFunc(j.Outputs, func(o Output) bool { return !o.Select.Kind.Small() }) {
+		// The process stands until the large one is copied, so a copy of a
+		// small one gains nothing.
+		held = math.MaxUint64
+	}
 	for i, o := range j.Outputs {
 		results[i].Output = o
 		dumps[i] = &dump{res: &results[i], file: j.files[i]}
-		dumps[i].fail(cause(dumps[i].pick(src.Snapshot())))
+		dumps[i].fail(cause(dumps[i].pick(src.Snapshot(), held)))
 		buffered = buffered && (results[i].Err != nil || dumps[i].sel.Buffered)
+		held += dumps[i].held()
 	}
 	if buffered {
 		src.Resume() // all that is left to do needs copies only
@@ -163,14 +178,14 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 	meter := newMeter(dumps, j.Progress)
 	for _, d := range dumps {
 		d.fail(cause(d.copy(ctx, meter)))
+		if ctx.Err() != nil && !d.sel.Buffered {
+			d.fail(context.Cause(ctx)) // the process may have gone on meanwhile
+		}
 	}
-	whole := letGo()
+	letGo()
 	pause := src.Resume()
 	for _, d := range dumps {
 		d.res.Pause = pause
-		if !whole && !d.sel.Buffered {
-			d.fail(context.Cause(ctx))
-		}
 		if d.res.Err == nil {
 			d.fail(d.finish(ctx, j))
 		}
@@ -196,9 +211,11 @@ func (d *dump) fail(err error) {
 	}
 }
 
-// pick selects the memory.
-func (d *dump) pick(p *snapshot.Process) error {
-	sel, err := dumpkind.Select(p, d.res.Output.Select)
+// pick selects the memory, while other dumps hold so many bytes in RAM.
+func (d *dump) pick(p *snapshot.Process, held uint64) error {
+	o := d.res.Output.Select
+	o.Held = held
+	sel, err := dumpkind.Select(p, o)
 	if err != nil {
 		return err
 	}
@@ -206,12 +223,23 @@ func (d *dump) pick(p *snapshot.Process) error {
 	return nil
 }
 
+// held is how many bytes the dump's copy of the memory has.
+func (d *dump) held() (n uint64) {
+	if d.sel == nil || !d.sel.Buffered {
+		return 0
+	}
+	for _, r := range d.sel.Ranges {
+		n += r.Size
+	}
+	return n
+}
+
 // lay lays out the file.
 func (d *dump) lay() error {
 	o, sel := d.res.Output, d.sel
 	var err error
 	if o.Mask.Format() == FormatMinidump {
-		d.layout, err = minidump.NewLayout(sel.Process, sel.Ranges, minidump.Options{Full: !sel.Buffered})
+		d.layout, err = minidump.NewLayout(sel.Process, sel.Ranges, minidump.Options{Full: !o.Select.Kind.Small()})
 	} else {
 		d.layout, err = elfcore.NewLayout(sel.Process, sel.Ranges)
 	}
@@ -222,7 +250,9 @@ func (d *dump) lay() error {
 		d.out = &plain{f: d.file.File, size: d.layout.Size()}
 		return nil
 	}
-	out, err := newCompressed(d.file.File, d.layout)
+	// A small dump may itself be in RAM.
+	spareRAM := o.Select.Kind.Small() || len(sel.Process.Threads) > manyThreads
+	out, err := newCompressed(d.file.File, d.layout, spareRAM)
 	if err != nil {
 		return err
 	}
@@ -247,11 +277,7 @@ func (d *dump) finish(ctx context.Context, j *Job) error {
 	p := d.sel.Process
 	p.Info.PauseMicros = d.res.Pause.Microseconds()
 	p.Memory = nil // it is written: a copy need not be kept beside the head
-	head, err := d.layout.Head()
-	if err != nil {
-		return err
-	}
-	if err := d.out.finish(head); err != nil {
+	if err := d.out.finish(d.layout); err != nil {
 		return err
 	}
 	if err := d.file.Sync(); err != nil {
@@ -262,6 +288,7 @@ func (d *dump) finish(ctx context.Context, j *Job) error {
 	if st, err := d.file.Stat(); err == nil {
 		d.res.Size = st.Size()
 	}
+	var err error
 	if d.res.Path, err = link(d.file, d.res.Output); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"runtime"
 	"sync"
@@ -165,12 +166,11 @@ func (o *plain) write(b []byte, off int64) error {
 	return err
 }
 
-func (o *plain) finish(head []byte) error {
+func (o *plain) finish(l layout) error {
 	if err := o.f.Truncate(o.size); err != nil {
 		return err
 	}
-	_, err := o.f.WriteAt(head, 0)
-	return err
+	return l.WriteHead(io.NewOffsetWriter(o.f, 0))
 }
 
 func (o *plain) abort() {}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"procdump/probe/counter"
 )
 
 // Version is procdump's version.
@@ -178,4 +180,23 @@ func nonNil[T any](list []T) []T {
 		return []T{}
 	}
 	return list
+}
+
+// Counters prints the performance counters there are; table is how a person
+// sees them.
+func (c *Console) Counters(pid int, list []counter.Value, table string) {
+	if !c.config.JSON {
+		c.print(c.config.Out, printable(table))
+		return
+	}
+	out := make([]counterValue, len(list))
+	for i, v := range list {
+		out[i] = counterValue{Name: v.Counter.String(), Unit: v.Unit, Meaning: v.About}
+		if v.Err != nil {
+			out[i].Error = v.Err.Error()
+		} else {
+			out[i].Value = &v.Value
+		}
+	}
+	c.event(&countersEvent{c.head("counters"), pid, out})
 }

@@ -17,6 +17,7 @@ import (
 
 	"procdump/capture"
 	"procdump/dumpkind"
+	"procdump/probe/counter"
 )
 
 // screen is a console with a clock that the test moves and buffers for what
@@ -47,6 +48,8 @@ func play(s *screen) {
 	s.Note("Waiting for process named %s...", "server")
 	p := s.Process(Process{4321, "server", "/opt/my server"}, false)
 	p.Launched([]string{"/opt/my server", "-v", "it's"})
+	p.Watching()
+	p.Observed("Output (stdout): hello")
 	p.Trigger("Timed:")
 	p.Warning("thread 17 could not be stopped")
 
@@ -71,6 +74,11 @@ func play(s *screen) {
 	q.Error(errors.New("second error"))
 	q.Exited("signal 9")
 	p.Exited("")
+	threads, err := counter.Parse(`\Process(*)\Thread Count`)
+	if err != nil {
+		panic(err)
+	}
+	s.Counters(55, []counter.Value{{Counter: threads, Value: 3, About: "threads"}, {Counter: threads, Err: errors.New("no rights")}}, "a table\n")
 	s.Warning("about nothing")
 	s.Error(errors.New("about everything"))
 	s.End(true, 2, ExitOK)
@@ -112,6 +120,7 @@ var eventTypes = map[string]any{
 	"start": startEvent{}, "launched": launchedEvent{}, "trigger": triggerEvent{}, "exited": exitedEvent{},
 	"space": spaceEvent{}, "initiated": initiatedEvent{}, "estimate": estimateEvent{}, "progress": progressEvent{},
 	"complete": completeEvent{}, "failed": failedEvent{}, "error": messageEvent{}, "warning": messageEvent{},
+	"watching": watchingEvent{}, "observed": observedEvent{}, "counters": countersEvent{},
 	"note": noteEvent{}, "candidates": candidatesEvent{}, "end": endEvent{},
 }
 
@@ -160,6 +169,9 @@ func TestJSONDocument(t *testing.T) {
 			want := jsonFields(reflect.TypeOf(e))
 			if name == "candidates" {
 				want = append(want, jsonFields(reflect.TypeFor[Candidate]())...)
+			}
+			if name == "counters" {
+				want = append(want, jsonFields(reflect.TypeFor[counterValue]())...)
 			}
 			if got := slices.Concat(common, fields(body)); !slices.Equal(got, want) {
 				t.Errorf("event %s: documented fields %q, has %q", name, got, want)

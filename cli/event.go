@@ -37,6 +37,17 @@ type triggerEvent struct {
 	Reason string `json:"reason"`
 }
 
+type watchingEvent struct {
+	eventHead
+	eventProcess
+}
+
+type observedEvent struct {
+	eventHead
+	eventProcess
+	Text string `json:"text"`
+}
+
 type exitedEvent struct {
 	eventHead
 	eventProcess
@@ -140,4 +151,19 @@ type endEvent struct {
 	Reached  bool `json:"reached"`
 	Dumps    int  `json:"dumps"`
 	ExitCode int  `json:"exitCode"`
+}
+
+type countersEvent struct {
+	eventHead
+	PID      int            `json:"pid,omitempty"`
+	Counters []counterValue `json:"counters"`
+}
+
+// counterValue is a performance counter; Value is there unless Error is.
+type counterValue struct {
+	Name    string   `json:"name"`
+	Value   *float64 `json:"value,omitempty"`
+	Unit    string   `json:"unit"`
+	Meaning string   `json:"meaning"`
+	Error   string   `json:"error,omitempty"`
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,13 +59,89 @@ func canonical(o *Options) []string {
 	add(o.Format != capture.FormatAuto, "-format", o.Format.String())
 	add(o.Comment != "", "-dc", o.Comment)
 	add(o.TimeLimit != 0, "-at", seconds(o.TimeLimit))
-	add(true, "-n", fmt.Sprint(o.Count), "-s", seconds(o.Interval))
+	add(true, "-n", fmt.Sprint(o.Limits.PerProcess), "-s", seconds(o.Rules.Hold))
+	add(o.Limits.Total > 0, "-ntotal", fmt.Sprint(o.Limits.Total))
+	add(o.Limits.Cooldown > 0, "-cooldown", seconds(o.Limits.Cooldown))
+	r := &o.Rules
+	add(r.Period > 0, "-pf", fmt.Sprint(r.Period.Milliseconds()))
+	add(o.Wait, "-w")
+	add(o.Tree, "-pt")
+	add(o.Kill, "-k")
+	add(o.Live, "-live")
+	addTriggers(add, o)
+	if o.Group {
+		args = append(args, "-pgid", strings.TrimPrefix(o.Target, "pgid:"), "--")
+		if o.Path != "" {
+			args = append(args, o.Path)
+		}
+		return args
+	}
 	if o.Launch != nil {
 		return slices.Concat(args, []string{"-x", o.Path}, o.Launch)
 	}
 	add(true, "--", o.Target)
 	add(o.Path != "", o.Path)
 	return args
+}
+
+// addTriggers adds the switches of the rules.
+func addTriggers(add func(bool, ...string), o *Options) {
+	r := &o.Rules
+	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+	side := func(name string, below bool) string {
+		if below {
+			return name + "l"
+		}
+		return name
+	}
+	for _, b := range r.CPU {
+		add(true, side("-c", b.Below), number(b.Value))
+	}
+	add(r.OneCore, "-u")
+	lists := map[bool][]string{}
+	for _, c := range r.Commit {
+		lists[c.Below] = append(lists[c.Below], strings.TrimSuffix(c.WrittenAs, " MB"))
+	}
+	first := len(r.Commit) > 0 && r.Commit[0].Below
+	for _, below := range []bool{first, !first} {
+		add(len(lists[below]) > 0, side("-m", below), strings.Join(lists[below], ","))
+	}
+	for _, b := range r.Threads {
+		add(true, "-tc", number(b.Value))
+	}
+	for _, b := range r.Files {
+		add(true, "-fc", number(b.Value))
+	}
+	for _, c := range r.Counters {
+		add(true, side("-p", c.Below), c.Name, number(c.Value))
+	}
+	add(r.Window, "-h")
+	for _, e := range r.Endpoints {
+		add(true, "-hp", e)
+	}
+	if r.FirstChance {
+		add(true, "-e", "1")
+	} else {
+		add(r.Unhandled, "-e")
+	}
+	add(r.Breakpoints, "-b")
+	add(r.ThreadStart, "-ct")
+	add(r.ThreadExit, "-et")
+	add(r.Mapped, "-ld")
+	add(r.Unmapped, "-ud")
+	add(r.Terminate, "-t")
+	add(r.Output, "-l")
+	var signals []string
+	for _, n := range r.Signals {
+		signals = append(signals, fmt.Sprint(n))
+	}
+	add(len(signals) > 0, "-sig", strings.Join(signals, ","))
+	for _, f := range o.include {
+		add(true, "-f", f)
+	}
+	for _, f := range o.exclude {
+		add(true, "-fx", f)
+	}
 }
 
 // FuzzParse checks that no command line makes Parse panic, that it returns
@@ -85,7 +162,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if o.Action == ActionDump && (len(o.Kinds) == 0 || !slices.IsSorted(o.Kinds) || o.Count < 1 || (o.Target == "") == (o.Launch == nil)) {
+		if o.Action == ActionDump && (len(o.Kinds) == 0 || !slices.IsSorted(o.Kinds) || o.Limits.PerProcess < 1 || (o.Target == "") == (o.Launch == nil)) {
 			t.Fatalf("incomplete options %+v", o)
 		}
 		args := canonical(o)

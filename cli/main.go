@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
 
 	"procdump/internal/sys/fsys"
+	"procdump/monitor"
 	"procdump/target"
 )
 
-// errCancelled is the cause of a run that Ctrl-C, SIGTERM or -cancel ended.
-var errCancelled = errors.New("cancelled")
+// errCancelled is the cause of a run that Ctrl-C or SIGTERM ended.
+var errCancelled = monitor.ErrCancelled
 
 // heapLimit is the size of the Go heap, in bytes, from which on garbage is
 // collected. Below it is not: a collection in the middle of a stop would cost
@@ -24,6 +26,9 @@ const heapLimit = 36 << 20
 // Main runs procdump with the arguments after its name and returns its exit
 // code.
 func Main(args []string, out, errOut *os.File) int {
+	if isHandler(args) {
+		return handle(args, os.Stdin)
+	}
 	o, err := Parse(args)
 	if err != nil {
 		fmt.Fprintf(errOut, "procdump: %v\nprocdump -? explains all switches.\n", err)
@@ -88,11 +93,11 @@ func exitCode(err error) int {
 		return ExitCancelled
 	case errors.As(err, &usage), errors.Is(err, target.ErrSelector):
 		return ExitUsage
-	case errors.Is(err, target.ErrDenied):
+	case errors.Is(err, target.ErrDenied), errors.Is(err, fs.ErrPermission):
 		return ExitPermission
 	case errors.Is(err, target.ErrNotFound), errors.Is(err, target.ErrNotWatched):
 		return ExitNoTarget
-	case errors.Is(err, errEnded), errors.Is(err, errGone), errors.Is(err, target.ErrEnded):
+	case errors.Is(err, monitor.ErrEnded), errors.Is(err, monitor.ErrGone), errors.Is(err, target.ErrEnded):
 		return ExitNotReached
 	}
 	return ExitFailed

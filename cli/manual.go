@@ -8,7 +8,7 @@ import "procdump/capture"
 var synopses = []string{
 	"procdump [SWITCHES] TARGET [FILE|FOLDER]",
 	"procdump [SWITCHES] -x FOLDER PROGRAM [ARG...]",
-	"procdump -cancel PID",
+	"procdump -i [SWITCHES] [FOLDER]   procdump -u   procdump -cancel PID",
 }
 
 // term is a thing and what it means.
@@ -77,4 +77,10 @@ var examples = []term{
 	{"procdump 1234 web_HHMMSS.dmp", "a minidump, with the time in its name"},
 	{"procdump -mt 'cmd:java .*Main'", "nothing private, found by command line"},
 	{"procdump -x /tmp/ ./server -v", "launch ./server -v and dump it"},
+	{"procdump -c 90 -s 5 -n 3 java /tmp/", "CPU at 90% or more for 5 s, three times"},
+	{"procdump -m 90% -mp 1234", "when memory gets short, without images"},
+	{"procdump -e -w -all worker /tmp/", "every crash of every worker, from now on"},
+	{"procdump -e 1 -f SEGV,BUS 1234", "when it faults, even if it handles that"},
+	{"procdump -t -x /tmp/ ./job", "when ./job ends, however it ends"},
+	{"procdump -hp http://[::1]/ nginx", "when the server does not answer for 5 s"},
 }

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"procdump/capture"
+	"procdump/corepattern"
 	"procdump/dumpkind"
+	"procdump/monitor"
 )
 
 // Action is what a command line asks for.
@@ -14,11 +16,14 @@ type Action uint8
 
 // The actions.
 const (
-	ActionDump    Action = iota // write dumps of Target or of what Launch starts
-	ActionHelp                  // print the help
-	ActionVersion               // print the version
-	ActionMan                   // print the manual page
-	ActionCancel                // end every procdump that watches CancelPID
+	ActionDump      Action = iota // write dumps of Target or of what Launch starts
+	ActionHelp                    // print the help
+	ActionVersion                 // print the version
+	ActionMan                     // print the manual page
+	ActionCancel                  // end every procdump that watches CancelPID
+	ActionCounters                // list performance counters
+	ActionInstall                 // make procdump the machine's crash handler
+	ActionUninstall               // take it out again
 )
 
 // Options is a command line, understood and checked. Parse makes it.
@@ -40,9 +45,20 @@ type Options struct {
 	DontDump     bool            // take MADV_DONTDUMP memory too
 	View64       bool            // -64: a 32-bit process as the 64-bit kernel sees it
 
-	Count     int           // dumps to write, at least 1
-	Interval  time.Duration // from a dump's end to the next one
-	TimeLimit time.Duration // for one dump; 0: none
+	Wait  bool // -w: for a process that is not there yet
+	Group bool // -pgid: Target is a process group that others may join
+	Tree  bool // -pt: descendants too
+	Kill  bool // -k: after the dump
+	Live  bool // -live: a view of the watched values
+
+	Rules     monitor.Rules  // none of them a trigger: dumps at once
+	Limits    monitor.Limits // PerProcess is at least 1
+	TimeLimit time.Duration  // for one dump; 0: none
+
+	Keep corepattern.Keep // -keep, of ActionInstall
+	Rate int              // -rate: dumps of one program a minute; 0: no bound
+
+	include, exclude []string // of -f and -fx
 
 	Path      string         // file or folder, "" if not given; with Launch a folder
 	Format    capture.Format // FormatAuto: as Path's extension says

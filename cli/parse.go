@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"procdump/dumpkind"
+	"procdump/trigger"
 )
 
 // Parse reads a command line without the program's name. Its error is a
@@ -20,8 +21,9 @@ import (
 // version and the manual win over all that follows them.
 func Parse(args []string) (*Options, error) {
 	p := parser{rest: args, given: map[string]bool{}}
-	p.opts.Count = 1
-	p.opts.Interval = 10 * time.Second
+	p.opts.Limits.PerProcess = 1
+	p.opts.Rules.Hold = defaultSeconds * time.Second
+	p.opts.Rules.Interval = defaultSeconds * time.Second
 	if err := p.run(); err != nil {
 		return nil, err
 	}
@@ -192,18 +194,22 @@ func (p *parser) takesOptional() bool {
 // finish checks the whole and fills in what was not given.
 func (p *parser) finish() error {
 	for _, check := range []func(*parser) *UsageError{
-		checkCancel, checkPairs, checkUninstall, checkWait, checkLater, checkTarget, checkView64, checkPlatform,
+		checkCancel, checkCounters, checkPairs, checkInstall, checkUninstall, checkWait, checkLater, checkTarget, checkView64, checkPlatform,
 	} {
 		if err := check(p); err != nil {
 			return err
 		}
 	}
 	o := &p.opts
-	if o.Action != ActionDump {
-		return nil
-	}
 	if p.target != nil {
 		o.Target = *p.target
+	}
+	if o.Action != ActionDump && o.Action != ActionInstall {
+		return nil
+	}
+	o.Rules.Filter = trigger.ParseFilter(o.include, o.exclude)
+	if n := len(o.Rules.Commit); n > 1 && !p.given["n"] {
+		o.Limits.PerProcess = n // one for each
 	}
 	if p.path != nil {
 		o.Path = *p.path

@@ -50,6 +50,27 @@ func (p *ProcessConsole) Launched(arguments []string) {
 	p.line("Launched " + p.process.String() + ": " + strings.Join(words, " "))
 }
 
+// Watching prints that the process is watched from now on.
+func (p *ProcessConsole) Watching() {
+	c := p.console
+	if c.config.JSON {
+		c.event(&watchingEvent{c.head("watching"), p.ids()})
+		return
+	}
+	p.console.print(c.config.Out, c.stamp()+"Watching "+p.process.String()+".\n")
+}
+
+// Observed prints something that happened to the process, or that it wrote,
+// whether or not a dump follows.
+func (p *ProcessConsole) Observed(text string) {
+	c := p.console
+	if c.config.JSON {
+		c.event(&observedEvent{c.head("observed"), p.ids(), text})
+		return
+	}
+	p.line(oneLine(text))
+}
+
 // Trigger prints what made a dump necessary, as "Timed:".
 func (p *ProcessConsole) Trigger(reason string) {
 	c := p.console

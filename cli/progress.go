@@ -24,6 +24,7 @@ type bar struct {
 	jobs  []*job
 	drawn time.Time
 	shown int // columns that it takes now
+	below int // lines that the live view takes above the cursor
 }
 
 // startJob and endJob say when a dump's progress is to be shown.
@@ -79,6 +80,9 @@ func (c *Console) drawBar(number int, now time.Time) {
 	if width <= 0 || now.Sub(c.bar.drawn) < barInterval {
 		return
 	}
+	if c.bar.below > 0 {
+		c.clearBar()
+	}
 	c.bar.drawn = now
 	text := c.bar.text(number, now, width-1) // the last column would scroll some terminals
 	pad := max(0, min(c.bar.shown, width-1)-len(text))
@@ -86,8 +90,13 @@ func (c *Console) drawBar(number int, now time.Time) {
 	c.spool.put(c.config.Err, []byte("\r"+text+strings.Repeat(" ", pad)+strings.Repeat("\b", pad)))
 }
 
-// clearBar takes the bar off the terminal. The caller holds mu.
+// clearBar takes the bar and the live view off the terminal. The caller holds mu.
 func (c *Console) clearBar() {
+	if c.bar.below > 0 {
+		// Up to its first line, and erase from there on (ECMA-48 CPL, ED).
+		c.spool.put(c.config.Err, fmt.Appendf(nil, "\r\x1b[%dF\x1b[J", c.bar.below))
+		c.bar.below, c.bar.shown = 0, 0
+	}
 	if c.bar.shown > 0 {
 		c.spool.put(c.config.Err, []byte("\r"+strings.Repeat(" ", c.bar.shown)+"\r"))
 		c.bar.shown = 0

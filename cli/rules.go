@@ -16,7 +16,9 @@ var excluding = []struct {
 	{"mpx", []string{"mp"}, "give one of them: -mpx is -mp without the largest private area"},
 	{"mk", []string{"r"}, "a clone has no kernel stacks of the threads"},
 	{"x", []string{"all", "w", "pgid"}, "-x launches its target itself"},
-	{"i", []string{"n", "s", "w", "x", "all", "c", "cl", "m", "ml", "p", "pl", "h", "e", "l", "t"},
+	{"pgid", []string{"w"}, "-pgid waits for nothing: it watches the group's processes, those that join it too"},
+	{"i", []string{"n", "s", "w", "x", "all", "pt", "pgid", "c", "cl", "m", "ml", "p", "pl", "tc", "fc", "h", "hp", "e", "sig", "l", "t",
+		"k", "ntotal", "pf", "cooldown", "live", "counters", "mk", "64", "r", "a"},
 		"a crash is the only trigger of what -i installs"},
 }
 
@@ -32,9 +34,11 @@ var needing = []struct {
 	{"ud", []string{"e"}},
 	{"ct", []string{"e"}},
 	{"et", []string{"e"}},
-	{"f", []string{"e", "l"}},
-	{"fx", []string{"e", "l", "restrack"}},
+	{"f", []string{"e", "l", "sig"}},
+	{"fx", []string{"e", "l", "sig", "restrack"}},
 	{"sr", []string{"restrack"}},
+	{"keep", []string{"i"}},
+	{"rate", []string{"i"}},
 }
 
 func checkPairs(p *parser) *UsageError {
@@ -80,15 +84,52 @@ func checkCancel(p *parser) *UsageError {
 	return nil
 }
 
+// checkCounters refuses what -counters would have to ignore.
+func checkCounters(p *parser) *UsageError {
+	if !p.given["counters"] {
+		return nil
+	}
+	for _, s := range p.order {
+		switch s.name {
+		case "counters", "json", "accepteula":
+		default:
+			return usagef("-counters", "give it alone or with a target", "cannot be combined with %s", s.typed())
+		}
+	}
+	if p.path != nil {
+		return usagef("-counters", "give it alone or with a target", "%q is one word too many", *p.path)
+	}
+	return nil
+}
+
+// checkInstall makes the first word the folder of -i.
+func checkInstall(p *parser) *UsageError {
+	if !p.given["i"] {
+		return nil
+	}
+	if p.path != nil {
+		return usagef("-i", "give one folder", "%q is one word too many", *p.path)
+	}
+	p.target, p.path = nil, p.target
+	return nil
+}
+
 // checkUninstall tells the two meanings of -u apart: of one core beside -c,
 // uninstall alone.
 func checkUninstall(p *parser) *UsageError {
 	if !p.given["u"] || p.given["c"] || p.given["cl"] {
 		return nil
 	}
-	if len(p.order) > 1 || p.target != nil {
+	n := len(p.order)
+	for _, also := range []string{"o", "json", "accepteula"} {
+		if p.given[also] {
+			n--
+		}
+	}
+	if n > 1 || p.target != nil {
 		return usagef("-u", "to uninstall, give it alone", "needs -c or -cl")
 	}
+	p.opts = Options{Action: ActionUninstall, JSON: p.opts.JSON, Overwrite: p.opts.Overwrite}
 	return nil
 }
 
@@ -121,6 +162,13 @@ func checkLater(p *parser) *UsageError {
 // checkTarget checks that there is one target, neither none nor two.
 func checkTarget(p *parser) *UsageError {
 	if p.opts.Action != ActionDump {
+		return nil
+	}
+	if p.given["pgid"] { // it is the target, and the first word the dump path
+		if p.path != nil {
+			return usagef("-pgid", "-pgid says the target", "%q is one word too many", *p.path)
+		}
+		p.target, p.path = &p.opts.Target, p.target
 		return nil
 	}
 	if p.given["x"] {

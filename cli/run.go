@@ -5,35 +5,52 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"procdump/capture"
+	"procdump/corepattern"
+	"procdump/monitor"
 	"procdump/target"
 )
 
-// maxParallel bounds how many processes are dumped at a time: each is stopped
-// only while it is written, and they share one disk.
-const maxParallel = 4
-
 // run is one invocation.
 type run struct {
-	o       *Options
-	args    []string // as typed
-	console *Console
-	mask    capture.Mask
-	child   *target.Child // of -x
+	o        *Options
+	args     []string // as typed
+	console  *Console
+	mask     capture.Mask
+	launched atomic.Bool // -x has been told
+	several  bool        // there may be more than one process: lines name theirs
 }
 
 // run does what the options ask for and returns the exit code.
 func (r *run) run(ctx context.Context) int {
-	var targets []target.Process
-	var dumps, code int
-	if r.o.Action == ActionCancel {
-		code = r.cancel()
-	} else if targets, code = r.targets(ctx); len(targets) > 0 {
-		dumps, code = r.all(ctx, targets)
+	switch r.o.Action {
+	case ActionCancel:
+		return r.ended(r.cancel(), 0, false)
+	case ActionInstall:
+		set, err := handlerSettings(r.o)
+		if err != nil {
+			r.console.Error(err)
+			return r.ended(exitCode(err), 0, false)
+		}
+		return r.ended(install(r.console, corepattern.System{}, set, r.o.Overwrite), 0, false)
+	case ActionUninstall:
+		return r.ended(uninstall(r.console, corepattern.System{}, r.o.Overwrite), 0, false)
+	case ActionCounters:
+		return r.ended(r.counters(ctx), 0, false)
 	}
-	if len(targets) > 0 || r.o.JSON {
+	scope, code := r.scope(ctx)
+	if code != ExitOK {
+		return r.ended(code, 0, false)
+	}
+	dumps, code := r.monitor(ctx, scope)
+	return r.ended(code, dumps, true)
+}
+
+// ended prints the end where there was something to watch.
+func (r *run) ended(code, dumps int, watched bool) int {
+	if watched || r.o.JSON {
 		r.console.End(code == ExitOK, dumps, code)
 	}
 	return code
@@ -50,38 +67,45 @@ func (r *run) cancel() int {
 	return exitCode(err)
 }
 
-// targets finds or launches what to dump. With an empty result the code says
-// why.
-func (r *run) targets(ctx context.Context) ([]target.Process, int) {
+// scope finds or launches what to watch. If it does not succeed the code says
+// why, and the error has been printed.
+func (r *run) scope(ctx context.Context) (monitor.Scope, int) {
+	failed := func(err error) (monitor.Scope, int) {
+		r.console.Error(err)
+		return monitor.Scope{}, exitCode(err)
+	}
+	o := r.o
 	// Where dumps go is checked first: a mistyped folder is found out before
 	// anything is launched.
-	if err := r.parseMask(r.o.All); err != nil {
+	if err := r.parseMask(o.All || o.Tree); err != nil {
 		r.console.Error(err)
-		return nil, ExitUsage
+		return monitor.Scope{}, ExitUsage
 	}
-	if r.o.Launch != nil {
-		p, err := r.launch(ctx)
+	if o.Launch != nil {
+		scope, err := r.launch(ctx)
 		if err != nil {
-			r.console.Error(err)
-			return nil, exitCode(err)
+			return failed(err)
 		}
-		return []target.Process{p}, ExitOK
+		return scope, ExitOK
 	}
-	sel, err := target.ParseSelector(r.o.Target)
+	sel, err := target.ParseSelector(o.Target)
 	if err != nil {
-		r.console.Error(err)
-		return nil, exitCode(err)
+		return failed(err)
 	}
-	found, err := target.Find(sel)
-	if err != nil {
-		r.console.Error(err)
-		return nil, exitCode(err)
+	s := monitor.Scope{Selector: sel, Wait: o.Wait, Follow: o.Wait && o.All || o.Group, UntilEmpty: o.Group, Tree: o.Tree}
+	s.Processes, err = target.Find(sel)
+	switch {
+	case err == nil:
+	case o.Wait && errors.Is(err, target.ErrNotFound):
+		r.console.Note("Waiting for process named %s...", o.Target)
+	default:
+		return failed(err)
 	}
-	if len(found) > 1 && !r.o.All {
-		r.ambiguous(found)
-		return nil, ExitNoTarget
+	if len(s.Processes) > 1 && !o.All {
+		r.ambiguous(s.Processes)
+		return s, ExitNoTarget
 	}
-	return found, ExitOK
+	return s, ExitOK
 }
 
 func (r *run) parseMask(several bool) error {
@@ -106,24 +130,33 @@ func (r *run) ambiguous(found []target.Process) {
 	r.console.Candidates(r.o.Target, list, table.String())
 }
 
-func (r *run) launch(ctx context.Context) (target.Process, error) {
-	child, err := target.Launch(r.o.Launch[0], r.o.Launch[1:])
-	if err != nil {
-		return target.Process{}, err
-	}
-	r.child = child
-	if err := child.Ready(ctx); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
+// launch starts the program of -x. Where a trigger has to see its first
+// instruction it is held before that.
+func (r *run) launch(ctx context.Context) (monitor.Scope, error) {
+	s := monitor.Scope{Tree: r.o.Tree}
+	program, args := r.o.Launch[0], r.o.Launch[1:]
+	if r.o.Rules.Traced() {
+		held, err := target.LaunchHeld(program, args)
+		if err != nil {
+			return s, err
 		}
-		return target.Process{}, fmt.Errorf("%w; no dump was written", err)
+		s.Child, s.Held = held.Child, held
+		return s, nil
 	}
-	p, err := target.Get(child.PID)
+	child, err := target.Launch(program, args)
 	if err != nil {
-		return p, err
+		return s, err
 	}
-	r.console.Process(consoleProcess(p), false).Launched(r.o.Launch)
-	return p, nil
+	s.Child = child
+	if !r.o.Rules.Any() {
+		if err := child.Ready(ctx); err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return s, fmt.Errorf("%w; no dump was written", err)
+		}
+	}
+	return s, nil
 }
 
 func consoleProcess(p target.Process) Process {
@@ -134,35 +167,27 @@ func consoleProcess(p target.Process) Process {
 	return Process{PID: p.PID, Name: p.Name, Exe: exe}
 }
 
-// all dumps every target, several at a time, and returns how many dumps were
-// written and the gravest exit code.
-func (r *run) all(ctx context.Context, targets []target.Process) (dumps, code int) {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, maxParallel)
-	for _, p := range targets {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			mu.Lock()
-			code = worse(code, exitCode(context.Cause(ctx)))
-			mu.Unlock()
-			break
-		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			s := &session{run: r, p: p, console: r.console.Process(consoleProcess(p), len(targets) > 1)}
-			err := s.dumpAll(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			dumps += s.dumps
-			code = worse(code, exitCode(err))
-		})
+// monitor watches what is in scope and returns how many dumps were written and
+// the exit code.
+func (r *run) monitor(ctx context.Context, scope monitor.Scope) (dumps, code int) {
+	r.several = len(scope.Processes) > 1 || scope.Follow || scope.Tree
+	if r.o.Rules.Any() {
+		r.console.Settings(r.settings(scope))
 	}
-	wg.Wait()
-	return dumps, code
+	var view func([]monitor.Row)
+	if r.o.Live {
+		view = r.console.Live
+	}
+	out := monitor.Run(ctx, monitor.Config{View: view, Rules: r.o.Rules, Limits: r.o.Limits, Scope: scope, Kill: r.o.Kill,
+		Live:     monitor.LiveOptions{KernelStacks: r.o.KernelStacks, View64: r.o.View64},
+		Observer: observer{r}, Dumper: dumper{r}})
+	for _, err := range out.Errors {
+		code = worse(code, exitCode(err))
+	}
+	if scope.UntilEmpty && code == ExitOK && out.Dumps == 0 {
+		code = ExitNotReached
+	}
+	return out.Dumps, code
 }
 
 // worse returns the code that says more: cancelling stands above all, then
@@ -182,6 +207,3 @@ func worse(a, b int) int {
 	}
 	return a
 }
-
-// errEnded means that the target ended before all its dumps were written.
-var errEnded = errors.New("the process ended before all dumps were written")

@@ -12,114 +12,70 @@ import (
 	"procdump/capture"
 	"procdump/dumpkind"
 	"procdump/internal/sys/fsys"
+	"procdump/monitor"
 	"procdump/snapshot"
 	"procdump/target"
 )
 
-// session is the dumping of one process.
+// dumper writes the dumps that the monitor finds due.
+type dumper struct{ run *run }
+
+// session is the writing of one trigger's dumps.
 type session struct {
 	run     *run
-	p       target.Process
+	due     *monitor.Due
 	console *ProcessConsole
-	dumps   int
 }
 
 // errTimeLimit is the cause of a dump that -at ended.
 var errTimeLimit = errors.New("the time limit (-at) is over")
 
-// dumpAll writes the process's dumps, reporting each error itself. The one
-// returned decides the exit code.
-func (s *session) dumpAll(ctx context.Context) error {
-	if err := target.Check(s.p); err != nil {
-		s.console.Error(err)
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	watch, err := target.Announce(s.p.PID, func() { cancel(errCancelled) })
-	if err != nil {
-		s.console.Warning(fmt.Sprintf("-cancel will not find this procdump: %v", err))
-	} else {
-		defer watch.Close()
-	}
-	for n := 1; n <= s.run.o.Count; n++ {
-		if n > 1 {
-			if err := s.wait(ctx); err != nil {
-				return err
-			}
+// Dump writes one dump of each kind asked for, from one stop. It reports each
+// error itself.
+func (d dumper) Dump(ctx context.Context, due *monitor.Due) error {
+	s := &session{run: d.run, due: due, console: d.run.process(due.Process)}
+	if due.Code != "" {
+		if !due.Shown || d.run.o.JSON {
+			s.console.Trigger(due.Reason)
 		}
-		if s.run.o.Count > 1 {
-			s.console.Trigger("Timed:")
-		}
-		if err := s.dump(ctx, n); err != nil {
-			return err
-		}
+	} else if d.run.o.Limits.PerProcess > 1 {
+		s.console.Trigger("Timed:")
 	}
-	return nil
+	return s.dump(ctx)
 }
 
-// wait lets the interval to the next dump pass, unless the process ends.
-func (s *session) wait(ctx context.Context) error {
-	due := time.After(s.run.o.Interval)
-	look := time.NewTicker(200 * time.Millisecond)
-	defer look.Stop()
-	for {
-		select {
-		case <-due:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-look.C:
-			if now, err := target.Get(s.p.PID); err != nil || now.Zombie || !now.Start.Equal(s.p.Start) {
-				s.console.Exited("")
-				return errEnded
-			}
-		}
-	}
-}
-
-// reason is why a dump was taken.
-func (s *session) reason(n int) string {
-	if s.run.o.Count > 1 {
-		return fmt.Sprintf("Timed: dump %d of %d, every %v", n, s.run.o.Count, s.run.o.Interval)
-	}
-	return "Manual dump"
-}
-
-// dump writes one dump of each kind asked for, from one stop.
-func (s *session) dump(ctx context.Context, n int) error {
+func (s *session) dump(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	t, err := openLive(s.p.PID, s.run.o)
-	if err != nil {
-		return s.refused(err)
-	}
-	defer t.Close()
-	before := t.Snapshot()
-	job, consoles := s.job(n, time.Now())
+	job, consoles := s.job()
 	defer job.Discard()
-	s.announce(job, consoles, before)
-	if err := job.Prepare(before); err != nil {
-		return s.failed(consoles, err)
-	}
+	prepared := false
 	if limit := s.run.o.TimeLimit; limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTimeLimit)
 		defer cancel()
 	}
-	warmHeap(warmBytes + len(before.Threads)*warmThread)
 	begin := time.Now()
-	src, err := t.Stop(ctx)
+	src, err := s.due.Stop(ctx, func(p *snapshot.Process) error {
+		s.announce(job, consoles, p)
+		prepared = true
+		if err := job.Prepare(p); err != nil {
+			return err
+		}
+		warmHeap(warmBytes + len(p.Threads)*warmThread)
+		begin = time.Now()
+		return nil
+	})
 	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
+		if !prepared || errors.Is(err, fs.ErrPermission) {
 			return s.refused(err)
 		}
 		return s.failed(consoles, err)
 	}
 	defer src.Resume()
-	s.describe(src.Snapshot(), n)
-	if s.run.o.View64 && s.p.Class == elf.ELFCLASS32 {
+	s.describe(src.Snapshot())
+	if s.run.o.View64 && s.due.Process.Class == elf.ELFCLASS32 {
 		p := src.Snapshot()
 		p.Info.Warnings = append(p.Info.Warnings, "-64: this is how the 64-bit kernel sees a 32-bit process; debuggers cannot walk its stacks (without -64 they can)")
 	}
@@ -128,27 +84,28 @@ func (s *session) dump(ctx context.Context, n int) error {
 }
 
 // describe fills what procdump itself has to say in the dump's note.
-func (s *session) describe(p *snapshot.Process, n int) {
+func (s *session) describe(p *snapshot.Process) {
 	p.Info.Version = snapshot.InfoVersion
 	p.Info.Tool = "procdump " + Version
-	p.Info.Reason = s.reason(n)
+	p.Info.Reason = s.due.Reason
+	p.Info.Samples = s.due.Samples
 	p.Info.Comment = s.run.o.Comment
 	p.Info.CommandLine = append([]string{"procdump"}, s.run.args...)
 }
 
 // job plans the outputs and makes a console for each.
-func (s *session) job(n int, now time.Time) (*capture.Job, []*DumpConsole) {
+func (s *session) job() (*capture.Job, []*DumpConsole) {
 	o := s.run.o
 	j := &capture.Job{}
 	var consoles []*DumpConsole
 	for _, kind := range o.Kinds {
 		j.Outputs = append(j.Outputs, capture.Output{
 			Mask:      s.run.mask,
-			Vars:      capture.Vars{Process: s.p.Name, PID: s.p.PID, Time: now, Kind: kind},
+			Vars:      capture.Vars{Process: s.due.Process.Name, PID: s.due.Process.PID, Exception: s.due.Code, Time: s.due.Time, Kind: kind},
 			Select:    dumpkind.Options{Kind: kind, Mask: o.Mask, DropLargest: o.DropLargest, DontDump: o.DontDump},
 			Overwrite: o.Overwrite,
 		})
-		consoles = append(consoles, s.console.Dump(n))
+		consoles = append(consoles, s.console.Dump(s.due.Number))
 	}
 	if o.KernelStacks {
 		j.Sidecar = kernelStacks
@@ -171,12 +128,11 @@ func (s *session) announce(j *capture.Job, consoles []*DumpConsole, p *snapshot.
 // refused turns the kernel's refusal into its reason.
 func (s *session) refused(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		if why := target.ExplainDenied(s.p.PID); why != nil {
+		if why := target.ExplainDenied(s.due.Process.PID); why != nil {
 			err = why
 		}
-	} else if errors.Is(err, errGone) {
-		s.console.Exited("")
-		return errEnded
+	} else if errors.Is(err, monitor.ErrGone) {
+		return monitor.ErrEnded // the monitor tells
 	}
 	s.console.Error(err)
 	return err
@@ -192,7 +148,7 @@ func (s *session) failed(consoles []*DumpConsole, err error) error {
 
 // outcome adds to an error what became of the target and the file.
 func outcome(err error) error {
-	if errors.Is(err, errGone) {
+	if errors.Is(err, monitor.ErrGone) {
 		return fmt.Errorf("%w before the dump was complete; no file of it is left", err)
 	}
 	return fmt.Errorf("%w; the process runs on, no file of the dump is left", err)
@@ -212,9 +168,6 @@ func (s *session) report(results []capture.Result, consoles []*DumpConsole, elap
 		}
 		consoles[i].Complete(Result{Path: r.Path, Size: r.Size, DiskBytes: r.Disk, Elapsed: elapsed, Pause: r.Pause,
 			Method: r.Process.Info.Method, KernelPath: r.Sidecar, Warnings: append(r.Warnings, shortcomings(r.Process)...)})
-	}
-	if first == nil {
-		s.dumps++
 	}
 	return first
 }

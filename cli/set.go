@@ -15,6 +15,8 @@ const (
 	maxCount   = 1_000_000
 	maxSeconds = 7 * 24 * 60 * 60
 	maxPID     = 1<<32 - 1 // Windows; Linux has at most 2^22
+
+	defaultSeconds = 10 // of -s
 )
 
 // number parses a decimal number of the switch called name.
@@ -28,6 +30,11 @@ func number(name, what, text string, lowest, highest int) (int, *UsageError) {
 
 func action(a Action) func(*Options, []string) *UsageError {
 	return func(o *Options, _ []string) *UsageError { o.Action = a; return nil }
+}
+
+// on is a switch without values.
+func on(set func(*Options)) func(*Options, []string) *UsageError {
+	return func(o *Options, _ []string) *UsageError { set(o); return nil }
 }
 
 func kind(k dumpkind.Kind) func(*Options, []string) *UsageError {
@@ -68,13 +75,14 @@ func setLaunch(o *Options, v []string) *UsageError {
 
 func setCount(o *Options, v []string) *UsageError {
 	n, err := number("-n", "number of dumps", v[0], 1, maxCount)
-	o.Count = n
+	o.Limits.PerProcess = n
 	return err
 }
 
 func setInterval(o *Options, v []string) *UsageError {
 	n, err := number("-s", "number of seconds", v[0], 0, maxSeconds)
-	o.Interval = time.Duration(n) * time.Second
+	o.Rules.Hold = time.Duration(n) * time.Second
+	o.Rules.Interval = o.Rules.Hold
 	return err
 }
 

@@ -1,6 +1,10 @@
 package cli
 
-import "procdump/dumpkind"
+import (
+	"procdump/corepattern"
+	"procdump/dumpkind"
+	"procdump/monitor"
+)
 
 // section groups the switches in the help and the manual.
 type section uint8
@@ -10,16 +14,22 @@ const (
 	secKind
 	secTarget
 	secWhen
+	secTrigger
+	secEvent
 	secFile
+	secHandler
 	secOther
 )
 
 var sectionTitles = [...]string{
-	secKind:   "What the dump holds",
-	secTarget: "Which process",
-	secWhen:   "When",
-	secFile:   "The file",
-	secOther:  "Other",
+	secKind:    "What the dump holds",
+	secTarget:  "Which process",
+	secWhen:    "When",
+	secTrigger: "Triggers: a value passes a limit for -s seconds",
+	secEvent:   "Triggers: something happens",
+	secFile:    "The file",
+	secHandler: "The machine's crash handler (-u alone takes it out)",
+	secOther:   "Other",
 }
 
 // spec is a switch: its grammar, its meaning and its line of help.
@@ -76,17 +86,86 @@ var switches = []spec{
 
 	{name: "all", section: secTarget, set: func(o *Options, _ []string) *UsageError { o.All = true; return nil },
 		help: "every process that matches TARGET, one file each"},
+	{name: "w", section: secTarget, set: on(func(o *Options) { o.Wait = true }),
+		help: "wait until the process named TARGET is there",
+		more: "It is watched from its first instruction on where a trigger needs that. With -all every process of that name " +
+			"is watched, those that are there and all that will be, until Ctrl-C."},
+	{name: "pt", section: secTarget, set: on(func(o *Options) { o.Tree = true }),
+		help: "all descendants too, present and future"},
+	{name: "pgid", values: []string{"PGID"}, section: secTarget, set: setGroup,
+		help: "every process of a process group, until it is empty",
+		more: "In place of TARGET. The same as -all pgid:PGID, with processes that join later."},
 	{name: "x", values: []string{"FOLDER", "PROGRAM"}, launch: true, section: secTarget, set: setLaunch,
 		help: "launch PROGRAM and dump it into FOLDER",
 		more: "All that follows PROGRAM is the program's own, so -x and what belongs to it come last."},
 
 	{name: "n", values: []string{"N"}, section: secWhen, set: setCount,
-		help: "write N dumps: the first at once, the next ones -s apart"},
+		help: "write N dumps of each process (default 1)",
+		more: "Without a trigger the first one is written at once and the next ones -s seconds apart."},
+	{name: "ntotal", values: []string{"N"}, section: secWhen, set: setTotal,
+		help: "end after N dumps of all processes"},
 	{name: "s", values: []string{"SEC"}, section: secWhen, set: setInterval,
-		help: "seconds from the end of a dump to the next one (default 10)"},
+		help: "how long a limit must be passed, without a break (default 10)",
+		more: "Without a trigger: the seconds from the end of a dump to the next one. One look that finds the value on the " +
+			"other side begins the time anew."},
+	{name: "pf", values: []string{"MS"}, section: secWhen, set: setPeriod,
+		help: "look every MS milliseconds (250; 1000 from 100 processes on)"},
+	{name: "cooldown", values: []string{"SEC"}, section: secWhen, set: setCooldown,
+		help: "no trigger of a process counts for SEC seconds after its dump"},
+	{name: "k", section: secWhen, set: on(func(o *Options) { o.Kill = true }),
+		help: "kill the process after its dump (SIGKILL)"},
 	{name: "at", values: []string{"SEC"}, section: secWhen, set: setTimeLimit,
 		help: "give a dump up that takes longer than SEC seconds",
 		more: "No file is left and the process runs on."},
+
+	{name: "c", values: []string{"CPU"}, section: secTrigger, set: setCPU(false),
+		help: "CPU percent of all cores it may use, at or above",
+		more: "Measured over the last second. Affinity and the quota of the cgroup count: 90 in a container of half a core is " +
+			"45 % of a core."},
+	{name: "cl", values: []string{"CPU"}, section: secTrigger, set: setCPU(true), help: "the same, below"},
+	{name: "u", section: secTrigger, set: on(func(o *Options) { o.Rules.OneCore = true }),
+		help: "with -c, -cl: percent of one core"},
+	{name: "m", values: []string{"MB"}, section: secTrigger, set: setCommit(false),
+		help: "commit (anonymous memory and swap) in MB, at or above",
+		more: "MB,MB,... writes one dump for each. 90% means the memory limit of the process's cgroup, or RAM."},
+	{name: "ml", values: []string{"MB"}, section: secTrigger, set: setCommit(true), help: "the same, below"},
+	{name: "tc", values: []string{"N"}, section: secTrigger, set: setBound("-tc", "number of threads", func(r *monitor.Rules) *[]monitor.Bound { return &r.Threads }),
+		help: "number of threads, at or above"},
+	{name: "fc", values: []string{"N"}, section: secTrigger, set: setBound("-fc", "number of files", func(r *monitor.Rules) *[]monitor.Bound { return &r.Files }),
+		help: "number of open files, at or above"},
+	{name: "p", values: []string{"COUNTER", "LIMIT"}, repeat: true, section: secTrigger, set: setCounter("-p", false),
+		help: "a performance counter, at or above (-counters lists them)",
+		more: "A name of Windows where Linux has the thing, such as \\Process(nginx)\\Thread Count, or psi:memory.some.avg10, " +
+			"cgroup:memory.current, prom:URL#metric{label=\"x\"}."},
+	{name: "pl", values: []string{"COUNTER", "LIMIT"}, repeat: true, section: secTrigger, set: setCounter("-pl", true), help: "the same, below"},
+
+	{name: "e", optional: "1", section: secEvent, set: setException,
+		help: "a signal is about to kill it (-e 1: or an error signal comes)",
+		more: "The dump is written before it dies, and it dies as it would have. With 1 every SIGSEGV, SIGBUS, SIGILL, SIGFPE, " +
+			"SIGABRT, SIGSYS and SIGTRAP counts, also one that the process handles."},
+	{name: "b", section: secEvent, set: on(func(o *Options) { o.Rules.Breakpoints = true }),
+		help: "with -e: breakpoints (SIGTRAP) too"},
+	{name: "ct", section: secEvent, set: on(func(o *Options) { o.Rules.ThreadStart = true }), help: "with -e: a thread begins"},
+	{name: "et", section: secEvent, set: on(func(o *Options) { o.Rules.ThreadExit = true }), help: "with -e: a thread ends"},
+	{name: "ld", section: secEvent, set: on(func(o *Options) { o.Rules.Mapped = true }), help: "with -e: an image is mapped"},
+	{name: "ud", section: secEvent, set: on(func(o *Options) { o.Rules.Unmapped = true }), help: "with -e: an image is unmapped"},
+	{name: "sig", values: []string{"SIGNAL"}, section: secEvent, set: setSignals,
+		help: "a signal is about to be delivered: 11, SEGV, SIGUSR1,...",
+		more: "Several with commas. It counts whether the process handles it or not."},
+	{name: "t", section: secEvent, set: on(func(o *Options) { o.Rules.Terminate = true }),
+		help: "it ends, however: exit or any signal",
+		more: "Its memory is still whole then; the dump says the exit code."},
+	{name: "h", section: secEvent, set: on(func(o *Options) { o.Rules.Window = true }),
+		help: "it hangs: an X11 window does not answer, a thread stays in D",
+		more: "Both for 5 seconds. The reason says which."},
+	{name: "hp", values: []string{"URL"}, repeat: true, section: secEvent, set: setEndpoint,
+		help: "its server hangs: http, https or tcp://HOST:PORT, for 5 s"},
+	{name: "l", section: secEvent, set: on(func(o *Options) { o.Rules.Output = true }),
+		help: "show what it writes to stdout, stderr, syslog (-f: a trigger)"},
+	{name: "f", values: []string{"FILTER"}, repeat: true, section: secEvent, set: addFilter(false),
+		help: "only what contains FILTER (-e, -l, -ld, -ud); * is anything",
+		more: "Several with commas; of any case. With an empty one everything is shown and nothing dumped."},
+	{name: "fx", values: []string{"FILTER"}, repeat: true, section: secEvent, set: addFilter(true), help: "and not what contains FILTER"},
 
 	{name: "o", section: secFile, set: func(o *Options, _ []string) *UsageError { o.Overwrite = true; return nil },
 		help: "overwrite an existing file; without it -1 (-2, ...) is added"},
@@ -99,9 +178,24 @@ var switches = []spec{
 	{name: "dc", values: []string{"TEXT"}, section: secFile, set: func(o *Options, v []string) *UsageError { o.Comment = v[0]; return nil },
 		help: "put a comment into the dump"},
 
+	{name: "i", section: secHandler, set: action(ActionInstall),
+		help: "dump every process that crashes, from now on (as root)",
+		more: "Makes procdump the machine's core_pattern (core(5)), also after the next start. No procdump has to run. " +
+			"Kinds, -format, -z, -at and -dc say what the dumps are. FOLDER must be root's; without it it is " +
+			corepattern.DefaultFolder + ". Another program's handler is replaced with -o only."},
+	{name: "keep", values: []string{"LIMIT"}, section: secHandler, set: setKeep,
+		help: "with -i: keep 100,10GB,30d (number, size, age); the oldest go",
+		more: "Any of the three, with commas. Without it 1000 dumps are kept, and 1 GB of the disk is left free."},
+	{name: "rate", values: []string{"N"}, section: secHandler, set: setRate,
+		help: "with -i: at most N dumps of one program a minute"},
+
 	{name: "cancel", values: []string{"PID"}, section: secOther, set: setCancel,
 		help: "end every procdump that watches the process PID",
 		more: "It ends as by Ctrl-C: the process goes on and no part of a file is left. Stands alone."},
+	{name: "counters", section: secOther, set: action(ActionCounters),
+		help: "list the counters of -p and their values (of TARGET, too)"},
+	{name: "live", section: secOther, set: on(func(o *Options) { o.Live = true }),
+		help: "show the watched values all the time (on a terminal)"},
 	{name: "json", section: secOther, set: func(o *Options, _ []string) *UsageError { o.JSON = true; return nil },
 		help: "print one JSON object per event instead of lines"},
 	{name: "version", section: secOther, set: action(ActionVersion), help: "print the version (also --version)"},
@@ -112,51 +206,19 @@ var switches = []spec{
 	// Not available yet. The names and values are ProcDump's, those of
 	// ProcDump for Linux where ProcDump has none, and our own.
 	{name: "a", later: true},
-	{name: "b", later: true},
-	{name: "c", values: []string{"CPU"}, later: true},
-	{name: "cl", values: []string{"CPU"}, later: true},
-	{name: "cooldown", values: []string{"SEC"}, later: true},
-	{name: "counters", later: true},
-	{name: "ct", later: true},
-	{name: "e", optional: "1", later: true},
-	{name: "et", later: true},
-	{name: "f", values: []string{"FILTER"}, repeat: true, later: true},
-	{name: "fc", values: []string{"N"}, later: true},
-	{name: "fx", values: []string{"FILTER"}, repeat: true, later: true},
 	{name: "g", later: true},
 	{name: "gcgen", values: []string{"GENERATION"}, later: true},
 	{name: "gcm", values: []string{"MB"}, later: true},
-	{name: "h", later: true, more: "for help type -?"},
-	{name: "hp", values: []string{"URL"}, repeat: true, later: true},
-	{name: "i", later: true},
 	{name: "inspect", later: true},
-	{name: "k", later: true},
-	{name: "l", later: true},
-	{name: "ld", later: true},
-	{name: "live", later: true},
 	{name: "log", values: []string{"syslog|stdout"}, later: true},
-	{name: "m", values: []string{"MB"}, later: true},
 	{name: "md", values: []string{"DLL"}, later: true},
-	{name: "ml", values: []string{"MB"}, later: true},
-	{name: "ntotal", values: []string{"N"}, later: true},
-	{name: "p", values: []string{"COUNTER", "THRESHOLD"}, repeat: true, later: true},
 	{name: "pc", values: []string{"COUNTER", "THRESHOLD"}, repeat: true, later: true},
 	{name: "pcl", values: []string{"COUNTER", "THRESHOLD"}, repeat: true, later: true},
-	{name: "pf", values: []string{"MS"}, later: true},
-	{name: "pgid", values: []string{"PID"}, later: true},
-	{name: "pl", values: []string{"COUNTER", "THRESHOLD"}, repeat: true, later: true},
-	{name: "pt", later: true},
 	{name: "r", optional: "1..5", later: true},
 	{name: "restrack", later: true},
-	{name: "sig", values: []string{"SIGNAL"}, later: true},
 	{name: "sr", values: []string{"N"}, later: true},
-	{name: "t", later: true},
-	{name: "tc", values: []string{"N"}, later: true},
 	{name: "throttle", values: []string{"MB/S"}, later: true},
-	{name: "u", later: true},
-	{name: "ud", later: true},
 	{name: "usegcore", later: true, more: "procdump writes its dumps itself"},
-	{name: "w", later: true},
 	{name: "wer", later: true},
 }
 

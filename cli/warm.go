@@ -11,8 +11,13 @@ const (
 	warmMax    = 20 << 20
 )
 
-// warmHeap makes the Go heap own n bytes of touched memory.
+// warmHeap makes the Go heap own n bytes of touched memory. If that is much,
+// what reading the process's files has left behind is collected first, so that
+// it becomes part of the n bytes.
 func warmHeap(n int) {
+	if n > warmMax/2 {
+		runtime.GC()
+	}
 	b := make([]byte, min(n, warmMax))
 	for i := 0; i < len(b); i += 4096 {
 		b[i] = 1

@@ -1,8 +1,10 @@
 package dumpkind
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"reflect"
 	"slices"
 	"sort"
 	"testing"
@@ -168,7 +170,52 @@ func mustSelect(t *testing.T, p *snapshot.Process, o Options) *Selection {
 		t.Fatal(err)
 	}
 	checkSelection(t, p, sel, o)
+	if sel.Buffered {
+		checkStreamed(t, p, sel, o)
+	}
 	return sel
+}
+
+// checkStreamed selects the same without a copy in RAM: the dump is the same.
+func checkStreamed(t *testing.T, p *snapshot.Process, buffered *Selection, o Options) {
+	t.Helper()
+	o.Held = copyBudget
+	sel, err := Select(p, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSelection(t, p, sel, o)
+	if sel.Buffered {
+		t.Errorf("%v: is buffered beyond the budget", o.Kind)
+	}
+	if !reflect.DeepEqual(sel.Ranges, buffered.Ranges) {
+		t.Errorf("%v: streamed it holds %v, buffered %v", o.Kind, sel.Ranges, buffered.Ranges)
+		return
+	}
+	a, b := mustCopy(t, sel), mustCopy(t, buffered)
+	for _, r := range sel.Ranges {
+		for at := r.Addr; at < r.End(); at += page {
+			if !bytes.Equal(a.Bytes(at)[:page], b.Bytes(at)[:page]) {
+				t.Errorf("%v: page %#x differs where it is streamed", o.Kind, at)
+				return
+			}
+		}
+	}
+	q, w := *sel.Process, *buffered.Process
+	q.Memory, w.Memory = nil, nil
+	if !reflect.DeepEqual(q, w) {
+		t.Errorf("%v: the streamed process says %+v, the buffered %+v", o.Kind, q.Info, w.Info)
+	}
+}
+
+// mustCopy copies what a dump of the selection holds.
+func mustCopy(t *testing.T, sel *Selection) *snapshot.MemoryImage {
+	t.Helper()
+	img, bad, err := snapshot.CopyMemory(sel.Process.Memory, sel.Ranges)
+	if err != nil || len(bad) > 0 {
+		t.Fatalf("copy memory: %v, %v cannot be read", err, bad)
+	}
+	return img
 }
 
 // checkSelection checks what holds of every selection.
@@ -186,7 +233,7 @@ func checkSelection(t *testing.T, p *snapshot.Process, sel *Selection, o Options
 	if info.Kind != o.Kind.String() {
 		t.Errorf("kind %q, want %v", info.Kind, o.Kind)
 	}
-	if sel.Buffered {
+	if o.Kind.Small() {
 		return
 	}
 	var size, left uint64

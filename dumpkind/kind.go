@@ -29,3 +29,6 @@ func (k Kind) String() string {
 
 // Valid tells whether k is one of the kinds.
 func (k Kind) Valid() bool { return k >= Triage && k <= Full }
+
+// Small tells whether dumps of this kind hold stacks and little else.
+func (k Kind) Small() bool { return k == Triage || k == Mini }

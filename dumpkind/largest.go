@@ -20,16 +20,9 @@ func (s *selector) dropLargest() error {
 	if area == nil {
 		return nil
 	}
-	img, _, err := s.copyStacks()
+	stay, err := s.chunksPointedAt(area)
 	if err != nil {
 		return err
-	}
-	stay := s.chunksPointedAt(img, area)
-	for i := range s.p.Threads {
-		// A stack that its thread left for an alternate one.
-		if g, _ := interrupted(s.p, &s.p.Threads[i], img); g != nil {
-			stay = append(stay, g.Range)
-		}
 	}
 	kept := subtract(s.ranges, subtract(area, snapshot.MergeRanges(stay, 0)))
 	for _, r := range subtract(s.ranges, kept) {
@@ -95,8 +88,8 @@ func (s *selector) largestArea() ([]snapshot.Range, uint64) {
 }
 
 // chunksPointedAt returns the chunks of the area that registers and stack words
-// point into.
-func (s *selector) chunksPointedAt(img *snapshot.MemoryImage, area []snapshot.Range) []snapshot.Range {
+// point into, and the stacks that were left for alternate ones.
+func (s *selector) chunksPointedAt(area []snapshot.Range) ([]snapshot.Range, error) {
 	var out []snapshot.Range
 	seen := map[uint64]bool{}
 	add := func(v uint64) {
@@ -105,15 +98,22 @@ func (s *selector) chunksPointedAt(img *snapshot.MemoryImage, area []snapshot.Ra
 			out = append(out, snapshot.Range{Addr: chunk * largestChunk, Size: largestChunk})
 		}
 	}
+	stacks, err := s.usedStacks()
+	if err != nil {
+		return nil, err
+	}
 	w := s.p.Machine().PointerSize()
-	for i := range s.p.Threads {
-		th := &s.p.Threads[i]
+	const keep = 0 // of the stacks, in RAM
+	err = stacks.read(keep, func(th *snapshot.Thread, stack []byte) {
 		for _, v := range th.Registers.Values() {
 			add(v)
 		}
-		for b := stackBytes(img, th); len(b) >= w && w > 0; b = b[w:] {
+		for b := stack; len(b) >= w && w > 0; b = b[w:] {
 			add(word(b, w))
 		}
+	})
+	for _, l := range stacks.left {
+		out = append(out, l.region.Range)
 	}
-	return out
+	return out, err
 }

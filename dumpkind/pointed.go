@@ -3,6 +3,7 @@ package dumpkind
 import (
 	"slices"
 
+	"procdump/arch"
 	"procdump/snapshot"
 )
 
@@ -27,51 +28,60 @@ func (ps *pages) add(page uint64) {
 	}
 }
 
-// pointed lists the pages that registers and stack words point at: those that
-// exist and that no file on disk holds. Threads come in order, so that the
-// blamed one's are in before the budget is spent.
-func (s *selector) pointed(img *snapshot.MemoryImage) ([]snapshot.Range, error) {
-	ps := &pages{shift: 12, max: 4 * pointedBudget / int(s.page), skip: img.Ranges()}
-	last := -1 // the region of the last hit: words of a stack cluster
-	add := func(v uint64) {
-		if v < 0x10000 {
+// pointers collects the pages that registers and stack words point at.
+type pointers struct {
+	s     *selector
+	pages pages
+	word  int
+	last  *snapshot.Region // of the last hit: words of a stack cluster
+}
+
+// newPointers leaves out pages that are in the dump anyway.
+func (s *selector) newPointers(skip []snapshot.Range) *pointers {
+	return &pointers{s: s, word: s.p.Machine().PointerSize(),
+		pages: pages{shift: 12, max: 4 * pointedBudget / int(s.page), skip: skip}}
+}
+
+func (ps *pointers) registers(r *arch.Registers) {
+	gp := r.Set(arch.NT_PRSTATUS)
+	ps.words(gp[:min(len(gp), r.Machine.GPSize())])
+	ps.add(r.TLS())
+}
+
+func (ps *pointers) words(b []byte) {
+	for w := ps.word; len(b) >= w && w > 0; b = b[w:] {
+		ps.add(word(b, w))
+	}
+}
+
+func (ps *pointers) add(v uint64) {
+	if v < 0x10000 {
+		return
+	}
+	s := ps.s
+	if ps.last == nil || !ps.last.Contains(v) {
+		i := s.p.FindRegion(v)
+		if i < 0 {
 			return
 		}
-		if last < 0 || !s.p.Regions[last].Contains(v) {
-			i := s.p.FindRegion(v)
-			if i < 0 {
-				return
-			}
-			last = i
-		}
-		g := &s.p.Regions[last]
-		if !s.worth(g) {
-			return
-		}
-		lo := max(v-min(v, pointedBefore), g.Addr) &^ (s.page - 1)
-		for hi := min(v+pointedAfter, g.End()); lo < hi; lo += s.page {
-			ps.add(lo)
-		}
+		ps.last = &s.p.Regions[i]
 	}
-	w := s.p.Machine().PointerSize()
-	for i := range s.p.Threads {
-		th := &s.p.Threads[i]
-		for _, v := range th.Registers.Values() {
-			add(v)
-		}
-		add(th.Registers.TLS())
-		for b := stackBytes(img, th); len(b) >= w && w > 0; b = b[w:] {
-			add(word(b, w))
-		}
+	g := ps.last
+	if !s.worth(g) {
+		return
 	}
-	return s.affordable(ps.list)
+	lo := max(v-min(v, pointedBefore), g.Addr) &^ (s.page - 1)
+	for hi := min(v+pointedAfter, g.End()); lo < hi; lo += s.page {
+		ps.pages.add(lo)
+	}
 }
 
 // pointedBatch is how many pages are looked up at a time.
 const pointedBatch = 1024
 
 // affordable keeps of pages, the most important of which come first, those that
-// are worth it, up to the budget.
+// exist and that no file on disk holds, up to the budget. Threads are read in
+// order, so that the blamed one's are in before the budget is spent.
 func (s *selector) affordable(pages []uint64) ([]snapshot.Range, error) {
 	var out []snapshot.Range
 	budget := uint64(pointedBudget)

@@ -3,6 +3,7 @@ package dumpkind
 import (
 	"debug/elf"
 	"encoding/binary"
+	"sort"
 
 	"procdump/snapshot"
 )
@@ -10,7 +11,7 @@ import (
 // safe lists, merged, the bytes that a triage dump shows as they are: those
 // that tell a debugger which modules lie where. They were written by linkers,
 // not by the program; what else lies on their pages may be anything.
-func safe(p *snapshot.Process, img *snapshot.MemoryImage) []snapshot.Range {
+func safe(p *snapshot.Process, h heldMemory) []snapshot.Range {
 	var out []snapshot.Range
 	w := p.Machine().PointerSize()
 	for i := range p.Modules {
@@ -19,13 +20,13 @@ func safe(p *snapshot.Process, img *snapshot.MemoryImage) []snapshot.Range {
 			out = append(out, m.Range)
 			continue
 		}
-		out = append(out, headers(m.Addr, img.Bytes(m.Addr))...)
-		out = append(out, snapshot.Range{Addr: m.Dynamic, Size: dynamicSize(img.Bytes(m.Dynamic), w)})
+		out = append(out, headers(m.Addr, h.bytes(m.Addr, maxHeaders))...)
+		out = append(out, snapshot.Range{Addr: m.Dynamic, Size: dynamicSize(h.bytes(m.Dynamic, maxDynamic), w)})
 	}
 	if p.Linker != nil {
 		for _, r := range p.Linker.Ranges {
 			// Of a name that is there in part the user's could not be hidden.
-			if r == p.Linker.Dynamic || r.Size <= maxPath && holds(img, r) {
+			if r == p.Linker.Dynamic || r.Size <= maxPath && h.all(r) != nil {
 				out = append(out, r)
 			}
 		}
@@ -36,15 +37,42 @@ func safe(p *snapshot.Process, img *snapshot.MemoryImage) []snapshot.Range {
 // maxPath is the longest path in bytes, its NUL included (PATH_MAX), and one.
 const maxPath = 4097
 
-func holds(img *snapshot.MemoryImage, r snapshot.Range) bool {
-	for at := r.Addr; at < r.End(); {
-		n := len(img.Bytes(at))
-		if n == 0 {
-			return false
-		}
-		at += uint64(n)
+// maxHeaders is how much of an image is searched for notes.
+const maxHeaders = 16 << 10
+
+// heldMemory is the part of a process's memory that a dump holds.
+type heldMemory struct {
+	mem    snapshot.Memory
+	ranges []snapshot.Range // ascending, apart
+}
+
+// at returns the index of the range that holds addr, or -1.
+func (h heldMemory) at(addr uint64) int {
+	i := sort.Search(len(h.ranges), func(i int) bool { return h.ranges[i].End() > addr })
+	if i < len(h.ranges) && h.ranges[i].Contains(addr) {
+		return i
 	}
-	return true
+	return -1
+}
+
+// bytes returns what the dump holds from addr on without a gap, at most size
+// bytes.
+func (h heldMemory) bytes(addr, size uint64) []byte {
+	i := h.at(addr)
+	if i < 0 {
+		return nil
+	}
+	b := make([]byte, min(size, h.ranges[i].End()-addr))
+	n, _ := h.mem.ReadMemory(b, addr) // what cannot be read says nothing
+	return b[:n]
+}
+
+// all returns the bytes of r, nil if the dump does not hold all of them.
+func (h heldMemory) all(r snapshot.Range) []byte {
+	if b := h.bytes(r.Addr, r.Size); uint64(len(b)) == r.Size {
+		return b
+	}
+	return nil
 }
 
 // headers lists the ELF header at the beginning of b, which was mapped at addr,

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"sort"
-	"strings"
 
 	"procdump/arch"
 	"procdump/snapshot"
@@ -20,98 +19,77 @@ const (
 	smallInt = 4096
 )
 
-// scrub makes a triage dump of a copy of stacks and link structures. It keeps
-// the words of stacks that are small integers, or addresses of stacks or code,
-// and what safe lists; everything else is overwritten. It removes the
-// environment, the command line's values, open files, vector registers, and
-// user names in paths.
-func scrub(p *snapshot.Process, img *snapshot.MemoryImage) {
-	s := &scrubber{p: p, word: p.Machine().PointerSize(), keep: safe(p, img)}
+// scrub makes a triage dump of a selection of stacks and link structures. Its
+// memory shows the words of stacks that are small integers, or addresses of
+// stacks or code, and what safe lists; everything else is overwritten as it is
+// read. The environment, the command line's values, open files, vector
+// registers, and user names in paths are removed. left are the stacks that
+// threads left for alternate ones.
+func scrub(sel *Selection, left []leftStack) {
+	p := sel.Process
+	h := heldMemory{p.Memory, sel.Ranges}
+	s := &scrubber{p: p, word: p.Machine().PointerSize(), keep: safe(p, h)}
+	var code []snapshot.Range
 	for i := range p.Regions {
 		if g := &p.Regions[i]; g.Perm&snapshot.Execute != 0 {
-			s.code = append(s.code, g.Range)
+			code = append(code, g.Range)
 		}
 	}
-	var used []snapshot.Range
+	s.used = make([]snapshot.Range, 0, len(p.Threads)+len(left))
+	s.stacks = make([]snapshot.Range, 0, len(p.Threads)+len(left))
 	for i := range p.Threads {
 		st := p.Threads[i].Stack
-		used = append(used, st)
+		s.used = append(s.used, st)
 		if k := p.FindRegion(st.Addr); k >= 0 {
 			s.stacks = append(s.stacks, p.Regions[k].Range)
 		}
-		if g, old := interrupted(p, &p.Threads[i], img); g != nil {
-			s.stacks = append(s.stacks, g.Range)
-			used = append(used, old)
-		}
 	}
-	s.stacks = snapshot.MergeRanges(s.stacks, 0)
-	s.used = snapshot.MergeRanges(used, 0)
-	for _, r := range img.Ranges() {
-		s.memory(img.Bytes(r.Addr), r.Addr)
+	for _, l := range left {
+		s.stacks = append(s.stacks, l.region.Range)
+		s.used = append(s.used, l.used)
+	}
+	s.stacks, s.used = snapshot.MergeRanges(s.stacks, 0), snapshot.MergeRanges(s.used, 0)
+	s.shown = snapshot.MergeRanges(append(code, s.stacks...), 0)
+	if p.Linker != nil {
+		s.names(h)
 	}
 	s.threads()
-	s.metadata(img)
+	s.metadata()
+	p.Memory = &scrubbed{p.Memory, s}
 }
 
+// scrubber knows what a triage dump may show. Its ranges ascend.
 type scrubber struct {
-	p                        *snapshot.Process
-	word                     int
-	keep, code, stacks, used []snapshot.Range
+	p      *snapshot.Process
+	word   int
+	keep   []snapshot.Range // shown as they are
+	used   []snapshot.Range // parts of stacks in use
+	stacks []snapshot.Range // all of these stacks' regions
+	shown  []snapshot.Range // what words of stacks may point at: stacks and code
+	hidden []hiddenName     // ascending
 }
 
-// memory overwrites one copied piece.
-func (s *scrubber) memory(b []byte, addr uint64) {
-	w := uint64(s.word)
-	for off := uint64(0); off < uint64(len(b)); off += w {
-		at := addr + off
-		cell := b[off:min(off+w, uint64(len(b)))]
-		switch {
-		case s.kept(cell, at):
-		case !inAny(s.used, at) && inAny(s.stacks, at):
-			clear(cell) // below the stack pointer
-		case uint64(len(cell)) < w || !inAny(s.used, at) || !s.harmless(word(cell, s.word)):
-			s.deface(cell)
-		}
-	}
-}
-
-// kept leaves a word alone that lies wholly in keep; of one that lies in it
-// partly it overwrites the other bytes, and is done with it too.
-func (s *scrubber) kept(cell []byte, at uint64) bool {
-	i := sort.Search(len(s.keep), func(i int) bool { return s.keep[i].End() > at })
-	if i == len(s.keep) || s.keep[i].Addr >= at+uint64(len(cell)) {
-		return false
-	}
-	for k := range cell {
-		if !inAny(s.keep, at+uint64(k)) {
-			cell[k] = 0
-		}
-	}
-	return true
-}
-
-func (s *scrubber) deface(cell []byte) {
-	var v [8]byte
-	if s.word == 8 {
-		binary.LittleEndian.PutUint64(v[:], defaced64)
-	} else {
-		binary.LittleEndian.PutUint32(v[:], defaced32)
-	}
-	copy(cell, v[:])
-}
-
-// harmless tells whether a word's value may be shown.
-func (s *scrubber) harmless(v uint64) bool {
-	signed := int64(v)
-	if s.word == 4 {
-		signed = int64(int32(v))
-	}
-	return signed >= -smallInt && signed <= smallInt || inAny(s.stacks, v) || inAny(s.code, v)
+// hiddenName is a name in the linker's list, with the user's overwritten.
+type hiddenName struct {
+	addr uint64
+	text []byte
 }
 
 func inAny(rs []snapshot.Range, addr uint64) bool {
 	i := sort.Search(len(rs), func(i int) bool { return rs[i].End() > addr })
 	return i < len(rs) && rs[i].Contains(addr)
+}
+
+// harmless tells whether a word's value may be shown.
+func (s *scrubber) harmless(v uint64) bool { return s.small(v) || inAny(s.shown, v) }
+
+// small tells whether a word is a small integer.
+func (s *scrubber) small(v uint64) bool {
+	signed := int64(v)
+	if s.word == 4 {
+		signed = int64(int32(v))
+	}
+	return signed >= -smallInt && signed <= smallInt
 }
 
 // controlRegisters are needed to unwind, or say nothing of the data.
@@ -124,30 +102,59 @@ var controlRegisters = map[string]bool{"rip": true, "eip": true, "pc": true, "rs
 func (s *scrubber) threads() {
 	p := s.p
 	p.Threads = slices.Clone(p.Threads)
+	// The vector registers are the same in all threads: kilobytes each.
+	type kind struct {
+		machine   arch.Machine
+		typ       uint32
+		size      int
+		component string
+	}
+	vectors := map[kind][]byte{}
 	for i := range p.Threads {
 		t := &p.Threads[i]
-		r := arch.Registers{Machine: t.Registers.Machine}
+		r := arch.Registers{Machine: t.Registers.Machine, Sets: make([]arch.Regset, 0, len(t.Registers.Sets))}
 		for _, set := range t.Registers.Sets {
 			switch set.Type {
-			case arch.NT_PRSTATUS, arch.NT_386_TLS, arch.NT_ARM_TLS:
+			case arch.NT_PRSTATUS:
+				r.Put(set.Type, s.general(set.Data, r.Machine))
+			case arch.NT_386_TLS, arch.NT_ARM_TLS:
 				r.Put(set.Type, bytes.Clone(set.Data))
 			case arch.NT_PRFPREG, arch.NT_PRXFPREG, arch.NT_X86_XSTATE:
-				r.Put(set.Type, initialVectors(set, r.Machine))
-			}
-		}
-		for k, name := range r.Machine.GPNames() {
-			vals := r.Values()
-			if k < len(vals) && !controlRegisters[name] && !s.harmless(vals[k]) {
-				v := uint64(defaced64)
-				if s.word == 4 {
-					v = defaced32
+				k := kind{r.Machine, set.Type, len(set.Data), string(components(set))}
+				if vectors[k] == nil {
+					vectors[k] = initialVectors(set, r.Machine)
 				}
-				r.SetGP(name, v)
+				r.Put(set.Type, vectors[k])
 			}
 		}
 		t.Registers, t.Siginfo = r, nil
 		t.Syscall = "" // its arguments
 	}
+}
+
+// general is a general-purpose register set with harmless values.
+func (s *scrubber) general(gp []byte, m arch.Machine) []byte {
+	gp = bytes.Clone(gp)
+	w := m.PointerSize()
+	for k, name := range m.GPNames() {
+		if (k+1)*w > len(gp) {
+			break
+		}
+		if cell := gp[k*w:][:w]; !s.harmless(word(cell, w)) && !controlRegisters[name] {
+			deface(cell, w)
+		}
+	}
+	return gp
+}
+
+// components is where an XSAVE area says which components it has (XCR0, which
+// the kernel puts among the bytes reserved for software).
+func components(set arch.Regset) []byte {
+	const xcr0 = 464
+	if set.Type == arch.NT_X86_XSTATE && len(set.Data) >= xcr0+8 {
+		return set.Data[xcr0:][:8]
+	}
+	return nil
 }
 
 // initialVectors is a floating-point register set as it is in a new thread.
@@ -165,53 +172,12 @@ func initialVectors(set arch.Regset, m arch.Machine) []byte {
 		binary.LittleEndian.PutUint16(b, 0x37f)
 		binary.LittleEndian.PutUint32(b[24:], 0x1f80)
 	}
-	const xcr0 = 464 // in the software-reserved bytes: which components there are
-	if set.Type == arch.NT_X86_XSTATE && len(b) >= xcr0+8 {
-		copy(b[xcr0:xcr0+8], set.Data[xcr0:])
-	}
+	copy(components(arch.Regset{Type: set.Type, Data: b}), components(set))
 	return b
 }
 
-// hideUser overwrites user names in the paths of a text, one to a line at most.
-// Lengths stay, and so does the last element of each path.
-func hideUser(text []byte) []byte {
-	out := bytes.Clone(text)
-	var parents [2]string // the two elements before
-	for start := 0; start < len(out); {
-		n := bytes.IndexAny(out[start:], "/\\\n")
-		if n < 0 {
-			break
-		}
-		end := start + n
-		if out[end] == '\n' {
-			parents, start = [2]string{}, end+1
-			continue
-		}
-		element := string(out[start:end])
-		if parentOfUsers(parents) {
-			copy(out[start:end], strings.Repeat("*", n))
-		}
-		parents, start = [2]string{parents[1], element}, end+1
-	}
-	return out
-}
-
-// parentOfUsers tells whether the folder with this path, of which the last two
-// elements are known, has one folder for each user.
-func parentOfUsers(path [2]string) bool {
-	switch path[1] {
-	case "home", "Users", "users":
-		return true
-	case "media": // /media/NAME, /run/media/NAME
-		return path[0] == "run" || path[0] == "" || strings.HasSuffix(path[0], " ")
-	}
-	return false
-}
-
-func hideUserIn(path string) string { return string(hideUser([]byte(path))) }
-
 // metadata removes from the model what is not process, threads and modules.
-func (s *scrubber) metadata(img *snapshot.MemoryImage) {
+func (s *scrubber) metadata() {
 	p := s.p
 	p.Environ, p.Files = nil, nil
 	p.Args = nil
@@ -223,10 +189,7 @@ func (s *scrubber) metadata(img *snapshot.MemoryImage) {
 	for i := range p.Modules {
 		p.Modules[i].Path = hideUserIn(p.Modules[i].Path)
 	}
-	p.Regions = slices.Clone(p.Regions)
-	for i := range p.Regions {
-		p.Regions[i].Path = hideUserIn(p.Regions[i].Path)
-	}
+	p.Regions = hideUserInRegions(p.Regions)
 	texts := map[string][]byte{}
 	for _, name := range []string{"limits", "cpuinfo", "lsb-release", "uptime"} {
 		if t, ok := p.Texts[name]; ok {
@@ -243,27 +206,8 @@ func (s *scrubber) metadata(img *snapshot.MemoryImage) {
 		for i := range l.Maps {
 			l.Maps[i].Name = hideUserIn(l.Maps[i].Name)
 		}
-		for _, r := range l.Ranges {
-			hideUserAt(img, r)
-		}
 		p.Linker = &l
 	}
 	p.Info.CommandLine = nil
 	p.Info.Container = ""
-}
-
-// hideUserAt overwrites the user's name in memory if r holds a name with its
-// NUL, and not one of the linker's structures.
-func hideUserAt(img *snapshot.MemoryImage, r snapshot.Range) {
-	if r.Size == 0 || r.Size > maxPath {
-		return
-	}
-	b := make([]byte, r.Size)
-	if _, err := img.ReadMemory(b, r.Addr); err != nil || bytes.IndexByte(b, 0) != len(b)-1 {
-		return
-	}
-	for b = hideUser(b); len(b) > 0; {
-		n := copy(img.Bytes(r.Addr), b)
-		b, r.Addr = b[n:], r.Addr+uint64(n)
-	}
 }

@@ -15,6 +15,7 @@ type Options struct {
 	Mask        uint32 // Custom: bits as in /proc/PID/coredump_filter (core(5))
 	DropLargest bool   // MiniPlus: without its largest private area over 512 MiB
 	DontDump    bool   // take memory marked MADV_DONTDUMP too
+	Held        uint64 // bytes of RAM that other selections of the same stop hold
 }
 
 // maxHole is the largest run of pages in anonymous memory that do not exist
@@ -27,12 +28,14 @@ const (
 
 // Selection is what a dump of one kind holds.
 type Selection struct {
-	// Process is the process to write: the one given, or, for the kinds that
-	// are small, one whose Memory is a copy in RAM, so that the target may go
-	// on before the file is written.
+	// Process is the process to write. Its Memory is that of the process given
+	// or, for the kinds that are small, a copy in RAM, so that the target may
+	// go on before the file is written; for Triage, it shows what such a dump
+	// may show, and nothing else.
 	Process *snapshot.Process
 	Ranges  []snapshot.Range // ascending, whole pages
-	// Buffered tells that Process.Memory is such a copy.
+	// Buffered tells that Process.Memory is a copy. A small dump that is too
+	// large for RAM (of thousands of threads) is not.
 	Buffered bool
 }
 

@@ -72,8 +72,9 @@ func oldSignalFrameSP(th *snapshot.Thread, stack []byte) uint64 {
 // interrupted returns the region of the stack that a thread on an alternate
 // signal stack was interrupted on, and the part of it in use, from the red zone
 // to the region's end or to the thread's control block; nil if there is none.
-func interrupted(p *snapshot.Process, th *snapshot.Thread, img *snapshot.MemoryImage) (*snapshot.Region, snapshot.Range) {
-	sp := signalFrameSP(th, stackBytes(img, th))
+// stack is what the thread's own stack, the alternate one, holds.
+func interrupted(p *snapshot.Process, th *snapshot.Thread, stack []byte) (*snapshot.Region, snapshot.Range) {
+	sp := signalFrameSP(th, stack)
 	if sp == 0 || th.Stack.Contains(sp) {
 		return nil, snapshot.Range{}
 	}

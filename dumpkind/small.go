@@ -2,14 +2,12 @@ package dumpkind
 
 import (
 	"encoding/binary"
-	"slices"
 	"sort"
 
 	"procdump/snapshot"
 )
 
-// Bounds of a small dump, in bytes. All of it is held in RAM so that the
-// target can go on before the file is written.
+// Bounds of a small dump, in bytes.
 const (
 	stackBudget   = 24 << 20 // all stacks together
 	maxStack      = 8 << 20  // one stack, while the budget lasts
@@ -23,15 +21,34 @@ const (
 	pointedAfter  = 768 // and above
 )
 
-// small selects Mini and Triage, and copies them.
+// A small dump is copied into RAM, so that the target can go on before the file
+// is written, if what RAM then holds for it is at most copyBudget bytes: the
+// copies of all small dumps of one stop, and threadCost for each thread.
+const (
+	copyBudget = 32 << 20
+	threadCost = 4 << 10 // registers; with AVX-512 they take 3.4 KiB
+)
+
+// small selects Mini and Triage, and copies them if they are not too large.
 func (s *selector) small() (*Selection, error) {
-	img, bad, err := s.copyStacks()
+	stacks, err := s.usedStacks()
+	if err != nil {
+		return nil, err
+	}
+	room := s.room()
+	ptrs := s.newPointers(stacks.pages)
+	err = stacks.read(room, func(th *snapshot.Thread, stack []byte) {
+		if s.o.Kind == Mini {
+			ptrs.registers(&th.Registers)
+			ptrs.words(stack)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
 	extra := s.fixed()
 	if s.o.Kind == Mini {
-		pointed, err := s.pointed(img)
+		pointed, err := s.affordable(ptrs.pages.list)
 		if err != nil {
 			return nil, err
 		}
@@ -40,45 +57,41 @@ func (s *selector) small() (*Selection, error) {
 	if extra, err = s.wholePages(extra); err != nil {
 		return nil, err
 	}
-	extra = first(subtract(extra, img.Ranges()), extraBudget)
-	rest, missing, err := snapshot.CopyMemory(s.p.Memory, extra)
-	if err != nil {
-		return nil, err
+	extra = first(subtract(extra, stacks.pages), extraBudget)
+	sel := &Selection{Process: s.copy(), Ranges: snapshot.MergeRanges(append(extra, stacks.pages...), 0)}
+	info := &sel.Process.Info
+	info.Unreadable = nil
+	info.LeftOut = nil // nearly everything; the sum tells
+	info.LeftOutBytes = s.residentBytes() - min(s.residentBytes(), total(sel.Ranges))
+	if stacks.img != nil && total(sel.Ranges) <= room {
+		if err := sel.buffer(stacks); err != nil {
+			return nil, err
+		}
 	}
-	img.Add(rest)
-	sel := &Selection{Process: s.copy(), Ranges: slices.Clone(img.Ranges()), Buffered: true}
-	sel.Process.Memory = img
-	sel.Process.Info.Unreadable = snapshot.MergeRanges(append(bad, missing...), 0)
-	sel.Process.Info.LeftOut = nil // nearly everything; the sum tells
-	sel.Process.Info.LeftOutBytes = s.residentBytes() - min(s.residentBytes(), total(sel.Ranges))
 	if s.o.Kind == Triage {
-		scrub(sel.Process, img)
+		scrub(sel, stacks.left)
 	}
 	return sel, nil
 }
 
-// copyStacks copies the stacks that the threads are on, and those that they
-// left for an alternate signal stack.
-func (s *selector) copyStacks() (img *snapshot.MemoryImage, bad []snapshot.Range, err error) {
-	var more []snapshot.Range
-	for {
-		stacks, err := s.stacks(more)
-		if err != nil {
-			return nil, nil, err
-		}
-		img, bad, err = snapshot.CopyMemory(s.p.Memory, stacks)
-		if err != nil || more != nil {
-			return img, bad, err
-		}
-		for i := range s.p.Threads {
-			if _, used := interrupted(s.p, &s.p.Threads[i], img); used.Size > 0 {
-				more = append(more, used)
-			}
-		}
-		if more == nil {
-			return img, bad, nil
-		}
+// room is how many bytes may be copied into RAM.
+func (s *selector) room() uint64 {
+	room := uint64(copyBudget) - min(s.o.Held, copyBudget)
+	return room - min(threadCost*uint64(len(s.p.Threads)), room)
+}
+
+// buffer copies what the selection holds, of which the stacks are copied
+// already.
+func (sel *Selection) buffer(stacks *stackSet) error {
+	img := stacks.img
+	rest, bad, err := snapshot.CopyMemory(sel.Process.Memory, subtract(sel.Ranges, img.Ranges()))
+	if err != nil {
+		return err
 	}
+	img.Add(rest)
+	sel.Process.Memory, sel.Buffered = img, true
+	sel.Process.Info.Unreadable = snapshot.MergeRanges(append(bad, stacks.bad...), 0)
+	return nil
 }
 
 // first cuts ranges so that they are at most size bytes together.
@@ -90,12 +103,6 @@ func first(rs []snapshot.Range, size uint64) []snapshot.Range {
 		}
 	}
 	return rs
-}
-
-// stackBytes is the copied part of a thread's stack.
-func stackBytes(img *snapshot.MemoryImage, th *snapshot.Thread) []byte {
-	b := img.Bytes(th.Stack.Addr)
-	return b[:min(uint64(len(b)), th.Stack.Size)]
 }
 
 func total(rs []snapshot.Range) (n uint64) {
@@ -110,35 +117,6 @@ func (s *selector) residentBytes() (n uint64) {
 		n += s.p.Regions[i].Resident
 	}
 	return n
-}
-
-// stacks lists the used stacks as whole pages: those that the threads are on
-// and more. Where all of them together pass the budget, each is cut at its far
-// end, the first thread's last.
-func (s *selector) stacks(more []snapshot.Range) ([]snapshot.Range, error) {
-	list := make([]snapshot.Range, 0, len(s.p.Threads)+len(more))
-	for i := range s.p.Threads {
-		list = append(list, s.p.Threads[i].Stack)
-	}
-	list = append(list, more...)
-	limit := uint64(maxStack)
-	for ; limit > minStack; limit /= 2 {
-		var sum uint64
-		for _, st := range list {
-			sum += min(st.Size, limit)
-		}
-		if sum <= stackBudget {
-			break
-		}
-	}
-	for i := range list {
-		if i == 0 {
-			list[i].Size = min(list[i].Size, max(limit, 1<<20))
-		} else {
-			list[i].Size = min(list[i].Size, limit)
-		}
-	}
-	return s.wholePages(list)
 }
 
 // wholePages widens ranges to pages, clips them to regions that may be dumped,

@@ -102,7 +102,7 @@ func secretProcess(p *program) {
 func triage(t *testing.T, p *program) (*Selection, *snapshot.MemoryImage) {
 	t.Helper()
 	sel := mustSelect(t, p.p, Options{Kind: Triage})
-	img := sel.Process.Memory.(*snapshot.MemoryImage)
+	img := mustCopy(t, sel)
 	for _, r := range img.Ranges() {
 		if s := leak(img.Bytes(r.Addr)); s != "" {
 			at := bytes.Index(img.Bytes(r.Addr), []byte(s))

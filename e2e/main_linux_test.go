@@ -78,16 +78,20 @@ type result struct {
 
 // event is a JSON event, with the fields that the tests look at.
 type event struct {
-	Event       string   `json:"event"`
-	PID         int      `json:"pid"`
-	Path        string   `json:"path"`
-	Kind        string   `json:"kind"`
-	Format      string   `json:"format"`
-	SizeBytes   int64    `json:"sizeBytes"`
-	PauseMicros int64    `json:"pauseMicros"`
-	KernelPath  string   `json:"kernelPath"`
-	Message     string   `json:"message"`
-	Open        []string `json:"open"`
+	Event       string    `json:"event"`
+	Time        time.Time `json:"time"`
+	PID         int       `json:"pid"`
+	Path        string    `json:"path"`
+	Kind        string    `json:"kind"`
+	Format      string    `json:"format"`
+	SizeBytes   int64     `json:"sizeBytes"`
+	PauseMicros int64     `json:"pauseMicros"`
+	KernelPath  string    `json:"kernelPath"`
+	Message     string    `json:"message"`
+	Reason      string    `json:"reason"`
+	Text        string    `json:"text"`
+	Status      string    `json:"status"`
+	Open        []string  `json:"open"`
 }
 
 // completed returns the paths of the dumps that were written.

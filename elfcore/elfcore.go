@@ -17,7 +17,7 @@
 // PRSTATUS, PRPSINFO, SIGINFO, AUXV, FILE and its other register sets; for each
 // further thread PRSTATUS and its other register sets. What procdump adds are
 // two notes of the owner "procdump", which other readers skip: a JSON document
-// (see [snapshot.EncodeNote]) and the memory map (see [NT_PROCDUMP_MAPS]).
+// (see [snapshot.WriteNote]) and the memory map (see [NT_PROCDUMP_MAPS]).
 //
 // [Layout] computes a core from a [snapshot.Process], so that its memory may be
 // copied in any order; [Write] writes one to a stream. [Reader] reads cores of

@@ -1,10 +1,11 @@
 package elfcore
 
 import (
-	"bytes"
+	"bufio"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 
@@ -13,8 +14,8 @@ import (
 )
 
 // Layout says what lies where in the core of a process. It allows the memory
-// to be copied in any order and by several goroutines: write Head at offset 0
-// and the memory of each of Placements at its offset; the file's length is
+// to be copied in any order and by several goroutines: write the head at offset
+// 0 (WriteHead) and the memory of each of Placements at its offset; the file's length is
 // Size. All other bytes are zero.
 //
 // A Layout is not safe for use by several goroutines while the Process changes.
@@ -28,6 +29,7 @@ type Layout struct {
 	shdrOff  int64 // 0: no section header
 	noteOff  int64
 	noteSize int64
+	mapsSize int // of the memory map's text
 	infoSize int // of the JSON note's document
 	headSize int64
 	size     int64
@@ -65,16 +67,11 @@ func NewLayout(p *snapshot.Process, ranges []snapshot.Range) (*Layout, error) {
 		return nil, fmt.Errorf("lay out core: range %v: %w", ranges[n-1], ErrTooLarge)
 	}
 	l.segs = planSegments(p.Regions, snapshot.MergeRanges(slices.Clone(ranges), 0), l.addrLimit())
-	info, err := snapshot.EncodeNote(p, 0)
-	if err != nil {
+	if l.infoSize, err = snapshot.NoteSize(p); err != nil {
 		return nil, err
 	}
-	l.infoSize = len(info)
-	notes, err := l.appendNotes(nil)
-	if err != nil {
-		return nil, err
-	}
-	return l, l.place(int64(len(notes)))
+	l.mapsSize = mapsSize(p.Regions)
+	return l, l.place(l.notesSize())
 }
 
 // addrLimit is the first address that the format cannot hold.
@@ -142,49 +139,75 @@ func (l *Layout) HeadSize() int64 { return l.headSize }
 // Neighbouring segments are one placement. The caller must not change it.
 func (l *Layout) Placements() []snapshot.Placement { return l.places }
 
-// Head renders the file's first HeadSize bytes from what the process says now,
-// so that p.Info may be completed after the memory was copied. It returns
-// ErrChanged if anything else of p changed that needs another layout.
-func (l *Layout) Head() ([]byte, error) {
-	b := bytes.NewBuffer(make([]byte, 0, l.headSize))
-	l.writeHeaders(b)
-	b.Write(make([]byte, l.noteOff-int64(b.Len())))
-	head, err := l.appendNotes(b.Bytes())
-	if err != nil {
-		return nil, err
+// WriteHead writes the file's first HeadSize bytes from what the process says
+// now, so that p.Info may be completed after the memory was copied. It returns
+// ErrChanged if anything else of p changed that needs another layout; what it
+// has written then is of no use. It holds little of the head in RAM.
+func (l *Layout) WriteHead(w io.Writer) error {
+	if n := l.notesSize(); n != l.noteSize {
+		return fmt.Errorf("write head: notes are %d bytes, were %d: %w", n, l.noteSize, ErrChanged)
 	}
-	if int64(len(head)) != l.noteOff+l.noteSize {
-		return nil, fmt.Errorf("render head: notes are %d bytes, were %d: %w",
-			int64(len(head))-l.noteOff, l.noteSize, ErrChanged)
+	h := &headWriter{w: bufio.NewWriterSize(w, 64<<10)}
+	l.writeHeaders(h)
+	h.zerosTo(l.noteOff)
+	if err := l.writeNotes(h); err != nil {
+		return fmt.Errorf("write head: %w", err)
 	}
-	return append(head, make([]byte, l.headSize-int64(len(head)))...), nil
+	if h.n != l.noteOff+l.noteSize {
+		return fmt.Errorf("write head: notes end at %#x, should end at %#x: %w", h.n, l.noteOff+l.noteSize, ErrChanged)
+	}
+	h.zerosTo(l.headSize)
+	if err := h.w.Flush(); err != nil { // the first error of all these writes
+		return fmt.Errorf("write head: %w", err)
+	}
+	return nil
+}
+
+// headWriter writes the head and counts its bytes.
+type headWriter struct {
+	w    *bufio.Writer
+	n    int64
+	phdr [phdrSize64]byte
+}
+
+// Write implements io.Writer.
+func (h *headWriter) Write(p []byte) (int, error) {
+	h.n += int64(len(p))
+	return h.w.Write(p)
+}
+
+// zerosTo fills up to file offset off.
+func (h *headWriter) zerosTo(off int64) {
+	for ; h.n < off; h.n++ {
+		h.w.WriteByte(0)
+	}
 }
 
 // writeHeaders writes the ELF header, the program headers and, where there are
 // too many for e_phnum, section header 0.
-func (l *Layout) writeHeaders(b *bytes.Buffer) {
-	l.writeEhdr(b)
-	l.writePhdr(b, elf.Prog64{Type: uint32(elf.PT_NOTE), Off: uint64(l.noteOff), Filesz: uint64(l.noteSize), Align: 4})
+func (l *Layout) writeHeaders(h *headWriter) {
+	l.writeEhdr(h)
+	l.writePhdr(h, elf.Prog64{Type: uint32(elf.PT_NOTE), Off: uint64(l.noteOff), Filesz: uint64(l.noteSize), Align: 4})
 	for _, s := range l.segs {
 		ph := elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(s.flags), Off: uint64(s.off),
 			Vaddr: s.Addr, Memsz: s.Size, Align: l.page}
 		if s.held {
 			ph.Filesz = s.Size
 		}
-		l.writePhdr(b, ph)
+		l.writePhdr(h, ph)
 	}
 	if l.shdrOff == 0 {
 		return
 	}
-	b.Write(make([]byte, l.shdrOff-int64(b.Len())))
+	h.zerosTo(l.shdrOff)
 	if l.is32() {
-		put(b, elf.Section32{Size: 1, Info: uint32(l.phnum())})
+		put(h, elf.Section32{Size: 1, Info: uint32(l.phnum())})
 	} else {
-		put(b, elf.Section64{Size: 1, Info: uint32(l.phnum())})
+		put(h, elf.Section64{Size: 1, Info: uint32(l.phnum())})
 	}
 }
 
-func (l *Layout) writeEhdr(b *bytes.Buffer) {
+func (l *Layout) writeEhdr(w *headWriter) {
 	h := elf.Header64{Type: uint16(elf.ET_CORE), Machine: uint16(elfMachine(l.machine)), Version: uint32(elf.EV_CURRENT),
 		Phoff: ehdrSize64, Ehsize: ehdrSize64, Phentsize: phdrSize64, Phnum: uint16(min(l.phnum(), PN_XNUM))}
 	copy(h.Ident[:], elf.ELFMAG)
@@ -195,7 +218,7 @@ func (l *Layout) writeEhdr(b *bytes.Buffer) {
 		h.Shoff, h.Shentsize, h.Shnum = uint64(l.shdrOff), shdrSize64, 1
 	}
 	if !l.is32() {
-		put(b, h)
+		put(w, h)
 		return
 	}
 	h.Ident[elf.EI_CLASS] = byte(elf.ELFCLASS32)
@@ -204,17 +227,26 @@ func (l *Layout) writeEhdr(b *bytes.Buffer) {
 	if l.shdrOff != 0 {
 		h32.Shentsize = shdrSize32
 	}
-	put(b, h32)
+	put(w, h32)
 }
 
-func (l *Layout) writePhdr(b *bytes.Buffer, ph elf.Prog64) {
-	if !l.is32() {
-		put(b, ph)
-		return
+// writePhdr writes a program header; a process may have so many that going
+// through put would take long.
+func (l *Layout) writePhdr(h *headWriter, ph elf.Prog64) {
+	le := binary.LittleEndian
+	b := le.AppendUint32(h.phdr[:0], ph.Type)
+	if l.is32() {
+		for _, v := range [...]uint64{ph.Off, ph.Vaddr, ph.Paddr, ph.Filesz, ph.Memsz, uint64(ph.Flags), ph.Align} {
+			b = le.AppendUint32(b, uint32(v))
+		}
+	} else {
+		b = le.AppendUint32(b, ph.Flags)
+		for _, v := range [...]uint64{ph.Off, ph.Vaddr, ph.Paddr, ph.Filesz, ph.Memsz, ph.Align} {
+			b = le.AppendUint64(b, v)
+		}
 	}
-	put(b, elf.Prog32{Type: ph.Type, Off: uint32(ph.Off), Vaddr: uint32(ph.Vaddr),
-		Filesz: uint32(ph.Filesz), Memsz: uint32(ph.Memsz), Flags: ph.Flags, Align: uint32(ph.Align)})
+	h.Write(b)
 }
 
-// put writes a structure of fixed size; a bytes.Buffer takes it without error.
-func put(b *bytes.Buffer, v any) { _ = binary.Write(b, binary.LittleEndian, v) }
+// put writes a structure of fixed size. An error shows when h is flushed.
+func put(h *headWriter, v any) { _ = binary.Write(h, binary.LittleEndian, v) }

@@ -1,8 +1,9 @@
 package elfcore
 
 import (
-	"bytes"
+	"bufio"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -16,9 +17,15 @@ var (
 	mapsUnescape = strings.NewReplacer(`\134`, "\\", `\012`, "\n", `\051`, ")")
 )
 
-// marshalMaps returns the desc of an NT_PROCDUMP_MAPS note.
-func marshalMaps(regions []snapshot.Region) []byte {
-	var b bytes.Buffer
+// mapsSize is how many bytes writeMaps writes.
+func mapsSize(regions []snapshot.Region) int {
+	h := headWriter{w: bufio.NewWriter(io.Discard)}
+	writeMaps(&h, regions)
+	return int(h.n)
+}
+
+// writeMaps writes the desc of an NT_PROCDUMP_MAPS note.
+func writeMaps(w io.Writer, regions []snapshot.Region) {
 	for i := range regions {
 		r := &regions[i]
 		path := mapsEscape.Replace(r.Path)
@@ -27,14 +34,13 @@ func marshalMaps(regions []snapshot.Region) []byte {
 		} else if strings.HasSuffix(path, deletedSuffix) { // a file's true name
 			path = strings.TrimSuffix(path, ")") + `\051`
 		}
-		fmt.Fprintf(&b, "%08x-%08x %v %08x %02x:%02x %d %x %x %x %x %s\n",
+		fmt.Fprintf(w, "%08x-%08x %v %08x %02x:%02x %d %x %x %x %x %s\n",
 			r.Addr, r.End(), r.Perm, r.Offset, r.Dev>>32, uint32(r.Dev), r.Inode, uint32(r.Flags),
 			r.Resident, r.Private, r.Swapped, path)
 	}
-	return b.Bytes()
 }
 
-// parseMaps reads what marshalMaps wrote.
+// parseMaps reads what writeMaps wrote.
 func parseMaps(desc []byte) ([]snapshot.Region, error) {
 	var regions []snapshot.Region
 	for line := range strings.Lines(string(desc)) {

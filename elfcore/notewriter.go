@@ -2,78 +2,104 @@ package elfcore
 
 import (
 	"encoding/binary"
-	"fmt"
+	"io"
 	"strings"
 
 	"procdump/arch"
 	"procdump/snapshot"
 )
 
-// appendNote appends a note: three words (sizes and type), the owner with its
-// NUL, and the desc, both padded to four bytes.
-func appendNote(b []byte, owner string, typ uint32, desc []byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(owner)+1))
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(desc)))
-	b = binary.LittleEndian.AppendUint32(b, typ)
-	b = append(append(b, owner...), 0)
-	b = pad4(b, len(owner)+1)
-	return pad4(append(b, desc...), len(desc))
+// noteSize is how many bytes a note takes: three words (sizes and type), the
+// owner with its NUL, and the desc, both padded to four bytes.
+func noteSize(owner string, desc int) int64 {
+	return noteHeaderSize + alignUp(int64(len(owner)+1), 4) + alignUp(int64(desc), 4)
 }
 
-// pad4 appends zeros after n bytes to make them a multiple of four.
-func pad4(b []byte, n int) []byte { return append(b, make([]byte, -n&3)...) }
+// startNote writes a note up to its desc.
+func (h *headWriter) startNote(owner string, typ uint32, desc int) {
+	var b [noteHeaderSize]byte
+	binary.LittleEndian.PutUint32(b[0:], uint32(len(owner)+1))
+	binary.LittleEndian.PutUint32(b[4:], uint32(desc))
+	binary.LittleEndian.PutUint32(b[8:], typ)
+	h.Write(b[:])
+	io.WriteString(h, owner)
+	h.zerosTo(alignUp(h.n+1, 4)) // notes begin at a multiple of four
+}
 
-// appendNotes appends all notes of the process as it is now.
-func (l *Layout) appendNotes(b []byte) ([]byte, error) {
+// note writes a note.
+func (h *headWriter) note(owner string, typ uint32, desc []byte) {
+	h.startNote(owner, typ, len(desc))
+	h.Write(desc)
+	h.zerosTo(alignUp(h.n, 4))
+}
+
+// notesSize is how many bytes writeNotes writes of the process as it is now.
+func (l *Layout) notesSize() int64 {
+	n := noteSize(OwnerProcdump, l.mapsSize) + noteSize(OwnerProcdump, l.infoSize)
+	l.standardNotes(func(owner string, _ uint32, desc []byte) { n += noteSize(owner, len(desc)) })
+	return n
+}
+
+// writeNotes writes all notes of the process as it is now.
+func (l *Layout) writeNotes(h *headWriter) error {
+	l.standardNotes(h.note)
+	h.startNote(OwnerProcdump, NT_PROCDUMP_MAPS, l.mapsSize)
+	writeMaps(h, l.p.Regions)
+	h.zerosTo(alignUp(h.n, 4))
+	h.startNote(OwnerProcdump, snapshot.InfoNote, l.infoSize)
+	err := snapshot.WriteNote(h, l.p, l.infoSize)
+	h.zerosTo(alignUp(h.n, 4))
+	return err
+}
+
+// standardNotes calls note for each note that the kernel's cores have, too. It
+// may use desc's memory again.
+func (l *Layout) standardNotes(note func(owner string, typ uint32, desc []byte)) {
 	p := l.p
+	var prstatus []byte
 	for i := range p.Threads {
 		t := &p.Threads[i]
-		b = appendNote(b, OwnerCore, arch.NT_PRSTATUS, l.prstatus(t).Marshal(l.machine))
+		status := l.prstatus(t)
+		prstatus = status.append(prstatus[:0], l.machine)
+		note(OwnerCore, arch.NT_PRSTATUS, prstatus)
 		if i == 0 {
-			b = l.appendProcessNotes(b)
+			l.processNotes(note)
 		}
 		for _, s := range t.Registers.Sets {
 			if s.Type != arch.NT_PRSTATUS {
-				b = appendNote(b, regsetOwner(s.Type), s.Type, s.Data)
+				note(regsetOwner(s.Type), s.Type, s.Data)
 			}
 		}
 		if i > 0 && t.Siginfo != nil {
-			b = appendNote(b, OwnerCore, NT_SIGINFO, fixedSize(t.Siginfo, siginfoSize))
+			note(OwnerCore, NT_SIGINFO, fixedSize(t.Siginfo, siginfoSize))
 		}
 	}
 	if len(p.Threads) == 0 {
-		b = l.appendProcessNotes(b)
+		l.processNotes(note)
 	}
-	b = appendNote(b, OwnerProcdump, NT_PROCDUMP_MAPS, marshalMaps(p.Regions))
-	info, err := snapshot.EncodeNote(p, l.infoSize)
-	if err != nil {
-		return nil, fmt.Errorf("render head: %w", err)
-	}
-	return appendNote(b, OwnerProcdump, snapshot.InfoNote, info), nil
 }
 
-// appendProcessNotes appends the notes that stand among those of the first thread.
-func (l *Layout) appendProcessNotes(b []byte) []byte {
+// processNotes calls note for those that stand among the first thread's.
+func (l *Layout) processNotes(note func(owner string, typ uint32, desc []byte)) {
 	p := l.p
-	b = appendNote(b, OwnerCore, NT_PRPSINFO, l.prpsinfo().Marshal(l.machine))
+	note(OwnerCore, NT_PRPSINFO, l.prpsinfo().Marshal(l.machine))
 	if len(p.Threads) > 0 {
-		b = appendNote(b, OwnerCore, NT_SIGINFO, fixedSize(firstSiginfo(p), siginfoSize))
+		note(OwnerCore, NT_SIGINFO, fixedSize(firstSiginfo(p), siginfoSize))
 	}
 	if len(p.Auxv) > 0 {
-		b = appendNote(b, OwnerCore, NT_AUXV, p.Auxv)
+		note(OwnerCore, NT_AUXV, p.Auxv)
 	}
 	if files := mappedFiles(p.Regions, l.addrLimit()); len(files) > 0 {
-		b = appendNote(b, OwnerCore, NT_FILE, MarshalMappedFiles(l.machine, files, l.page))
+		note(OwnerCore, NT_FILE, MarshalMappedFiles(l.machine, files, l.page))
 	}
-	return b
 }
 
 // prstatus gathers the facts of a thread. As in the kernel (fs/binfmt_elf.c,
 // fill_prstatus) the leader's times are the whole process's, and the signal
 // that killed the process stands in all threads: gdb looks at the last one.
-func (l *Layout) prstatus(t *snapshot.Thread) *PRStatus {
+func (l *Layout) prstatus(t *snapshot.Thread) PRStatus {
 	p := l.p
-	s := &PRStatus{Cursig: t.Signal, Sigpend: t.Pending, Sighold: t.Blocked,
+	s := PRStatus{Cursig: t.Signal, Sigpend: t.Pending, Sighold: t.Blocked,
 		PID: t.TID, PPID: p.PPID, PGRP: p.PGID, SID: p.SID,
 		UTime: t.UserTime, STime: t.SystemTime, Reg: t.Registers.Set(arch.NT_PRSTATUS),
 		FPValid: t.Registers.Set(arch.NT_PRFPREG) != nil}

@@ -3,6 +3,7 @@ package elfcore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"procdump/arch"
@@ -74,12 +75,18 @@ func ParsePRStatus(m arch.Machine, desc []byte) (*PRStatus, error) {
 
 // Marshal returns the desc of an NT_PRSTATUS note of machine m, nil if m is not
 // supported.
-func (s *PRStatus) Marshal(m arch.Machine) []byte {
+func (s *PRStatus) Marshal(m arch.Machine) []byte { return s.append(nil, m) }
+
+// append appends what Marshal returns.
+func (s *PRStatus) append(b []byte, m arch.Machine) []byte {
 	lay, ok := prstatusOf(m)
 	if !ok {
-		return nil
+		return b
 	}
-	d := wordBytes{make([]byte, lay.size), m.PointerSize()}
+	start := len(b)
+	b = slices.Grow(b, lay.size)[:start+lay.size]
+	clear(b[start:])
+	d := wordBytes{b[start:], m.PointerSize()}
 	d.putInt32(0, s.Signo)
 	d.putInt32(4, s.Code)
 	d.putInt32(8, s.Errno)
@@ -96,7 +103,7 @@ func (s *PRStatus) Marshal(m arch.Machine) []byte {
 	if s.FPValid {
 		d.putInt32(lay.fpvalid, 1)
 	}
-	return d.b
+	return b
 }
 
 // wordBytes is a structure of the target's C ABI; size is that of a long.

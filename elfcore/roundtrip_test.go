@@ -286,16 +286,16 @@ func TestHeadLater(t *testing.T) {
 	for i := range 5000 {
 		p.Info.Unreadable = append(p.Info.Unreadable, snapshot.Range{Addr: uint64(i) * page, Size: page})
 	}
-	head, err := l.Head()
-	if err != nil || int64(len(head)) != l.HeadSize() {
-		t.Fatalf("head of %d bytes: %v", len(head), err)
+	h, err := head(l)
+	if err != nil || int64(len(h)) != l.HeadSize() {
+		t.Fatalf("head of %d bytes: %v", len(h), err)
 	}
-	got := process(t, head)
+	got := process(t, h)
 	if got.Info.PauseMicros != 123456 || len(got.Info.Unreadable) == 0 || !got.Info.Truncated {
 		t.Errorf("info %+v", got.Info)
 	}
 	p.Threads = p.Threads[:1]
-	if _, err := l.Head(); !errors.Is(err, ErrChanged) {
+	if _, err := head(l); !errors.Is(err, ErrChanged) {
 		t.Errorf("a thread less: %v", err)
 	}
 }

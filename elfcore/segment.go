@@ -27,7 +27,8 @@ type planner struct {
 // planSegments covers all regions, and the ranges outside any region, with
 // segments. It holds nothing of regions at or above limit, which it leaves out.
 func planSegments(regions []snapshot.Region, ranges []snapshot.Range, limit uint64) []segment {
-	pl := planner{ranges: ranges}
+	// A range may cut a region into three, but most regions are in one piece.
+	pl := planner{ranges: ranges, segs: make([]segment, 0, len(regions)+2*len(ranges))}
 	var end uint64
 	for i := range regions {
 		r := &regions[i]

@@ -149,15 +149,22 @@ func write(t testing.TB, p *snapshot.Process, ranges []snapshot.Range) []byte {
 			t.Fatal(err)
 		}
 	}
-	head, err := l.Head()
+	h, err := head(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if int64(len(head)) != l.HeadSize() {
-		t.Fatalf("head of %d bytes, HeadSize %d", len(head), l.HeadSize())
+	if int64(len(h)) != l.HeadSize() {
+		t.Fatalf("head of %d bytes, HeadSize %d", len(h), l.HeadSize())
 	}
-	copy(b, head)
+	copy(b, h)
 	return b
+}
+
+// head is what WriteHead writes.
+func head(l *Layout) ([]byte, error) {
+	var b bytes.Buffer
+	err := l.WriteHead(&b)
+	return b.Bytes(), err
 }
 
 // open opens a core in RAM.

@@ -35,12 +35,8 @@ func Write(w io.Writer, p *snapshot.Process, ranges []snapshot.Range) error {
 			return err
 		}
 	}
-	head, err := l.Head()
-	if err != nil {
+	if err := l.WriteHead(w); err != nil {
 		return err
-	}
-	if _, err := w.Write(head); err != nil {
-		return fmt.Errorf("write head: %w", err)
 	}
 	for _, pl := range l.Placements() {
 		if err := copyMemory(w, p.Memory, pl.Range, buf); err != nil {

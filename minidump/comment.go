@@ -18,7 +18,7 @@ func (h *head) comment(p *snapshot.Process, n int) {
 	u = u[:min(len(u), n-1)]
 	h.begin(CommentStreamW)
 	h.utf16(u)
-	h.zeros(2 * (n - len(u)))
+	h.zeros(2 * int64(n-len(u)))
 	h.end()
 }
 

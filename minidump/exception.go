@@ -49,8 +49,8 @@ func (h *head) exception(p *snapshot.Process) {
 	for _, v := range e.Params {
 		h.u64(v)
 	}
-	h.zeros(8 * (maxParams - len(e.Params)))
-	h.location(h.context(int(e.TID)))
+	h.zeros(8 * int64(maxParams-len(e.Params)))
+	h.location(h.context(p, int(e.TID)))
 	h.end()
 }
 

@@ -1,12 +1,12 @@
 package minidump
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 
+	"procdump/arch"
 	"procdump/snapshot"
 )
 
@@ -37,7 +37,7 @@ const commentReserve = 256
 // NewLayout computes where everything of a dump of p goes. ranges is the
 // memory to hold, ascending and not overlapping; it should include the thread
 // stacks. No memory is read. The layout refers to p, whose Info may change
-// until Head is called last; nothing else may.
+// until WriteHead is called last; nothing else may.
 //
 // Readers know limits (Breakpad: 4,096 regions of 64 MiB in a MemoryList).
 // Adjacent ranges are joined and large ones split; where there are still too
@@ -49,11 +49,11 @@ func NewLayout(p *snapshot.Process, ranges []snapshot.Range, o Options) (*Layout
 	if err != nil {
 		return nil, err
 	}
-	note, err := snapshot.EncodeNote(p, 0)
+	note, err := snapshot.NoteSize(p)
 	if err != nil {
 		return nil, err
 	}
-	l := &Layout{p: p, plan: pl, noteSize: len(note)}
+	l := &Layout{p: p, plan: pl, noteSize: note}
 	l.comment = len(commentUnits(p)) + commentReserve
 	if err := l.measure(); err != nil {
 		return nil, err
@@ -63,18 +63,18 @@ func NewLayout(p *snapshot.Process, ranges []snapshot.Range, o Options) (*Layout
 
 // measure fixes the head's size and, behind it, all places.
 func (l *Layout) measure() error {
-	h, _, err := l.render()
+	h, err := l.render(io.Discard, nil, 0)
 	if err != nil {
 		return err
 	}
-	l.headSize = int64(len(h.b))
+	l.headSize = h.size()
 	return l.plan.place(l.headSize)
 }
 
 // Size is the size of the whole dump in bytes.
 func (l *Layout) Size() int64 { return max(l.plan.end, l.headSize) }
 
-// HeadSize is how many bytes Head returns.
+// HeadSize is how many bytes WriteHead writes.
 func (l *Layout) HeadSize() int64 { return l.headSize }
 
 // Placements says where the memory goes: ascending by file offset, none before
@@ -82,61 +82,57 @@ func (l *Layout) HeadSize() int64 { return l.headSize }
 // to the head nor to a placement are zero.
 func (l *Layout) Placements() []snapshot.Placement { return l.plan.placements }
 
-// Head returns the first HeadSize bytes of the dump: header, directory and all
-// streams, as the process is now. It returns ErrChanged if something other
-// than Process.Info has grown since NewLayout.
-func (l *Layout) Head() ([]byte, error) {
-	h, tail, err := l.render()
+// WriteHead writes the first HeadSize bytes of the dump: header, directory and
+// all streams, as the process is now. It returns ErrChanged if something other
+// than Process.Info has grown since NewLayout. It holds little of the head in
+// RAM.
+func (l *Layout) WriteHead(w io.Writer) error {
+	h, err := l.render(io.Discard, nil, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	missing := l.headSize - int64(len(h.b))
-	if missing < 0 {
-		return nil, ErrChanged
+	slack := l.headSize - h.size()
+	if slack < 0 {
+		return ErrChanged
 	}
-	if missing > 0 {
-		// The last stream's end must stay at the head's end.
-		at := len(h.b) - tail
-		h.b = append(h.b[:at], append(make([]byte, missing), h.b[at:]...)...)
-		if tail > 0 {
-			h.dir[len(h.dir)-1].RVA += uint32(missing)
-			h.finish(l.p, l.plan.full)
-		}
+	if l.p.Linker != nil {
+		h.dir[len(h.dir)-1].RVA += uint32(slack)
 	}
-	return h.b, nil
+	if h, err = l.render(w, h.dir, slack); err == nil && h.size() != l.headSize {
+		err = ErrChanged
+	}
+	return err
 }
 
-// render writes the head. tail is the size of the last stream if that has to
-// touch the head's end, since it continues in the first placement; else 0.
-func (l *Layout) render() (h *head, tail int, err error) {
+// render writes the head with that directory, nil if it is not yet known. Where
+// the last stream has to touch the head's end, since it continues in the first
+// placement, slack zeros come before it, else at the end.
+func (l *Layout) render(w io.Writer, dir []Directory, slack int64) (*head, error) {
 	p := l.p
-	h = &head{plan: l.plan}
-	streams, err := l.streams()
-	if err != nil {
-		return nil, 0, err
-	}
-	h.zeros(headerSize + directorySize*len(streams))
+	h := &head{w: w, plan: l.plan, slack: slack, contextSize: map[arch.Machine]int{}}
+	streams := l.streams()
+	h.header(p, l.plan.full, dir)
+	h.zeros(headerSize + directorySize*int64(len(streams)) - h.size())
 	for _, write := range streams {
 		write(h)
 	}
-	if p.Linker != nil {
-		tail = h.linkerTail()
+	if p.Linker == nil {
+		h.zeros(slack)
 	}
-	if int64(len(h.b)) > maxRVA {
-		return nil, 0, ErrTooLarge
+	h.flush()
+	switch {
+	case h.err != nil:
+		return nil, fmt.Errorf("write head: %w", h.err)
+	case h.size() > maxRVA:
+		return nil, ErrTooLarge
 	}
-	h.finish(p, l.plan.full)
-	return h, tail, nil
+	return h, nil
 }
 
 // streams returns the writers of the streams that the process has something
 // for: each writes exactly one. The linker's comes last, see head.linker.
-func (l *Layout) streams() ([]func(*head), error) {
+func (l *Layout) streams() []func(*head) {
 	p := l.p
-	note, err := snapshot.EncodeNote(p, l.noteSize)
-	if err != nil {
-		return nil, err
-	}
 	list := []func(*head){
 		func(h *head) { h.systemInfo(p) },
 		func(h *head) { h.threads(p) },
@@ -156,7 +152,7 @@ func (l *Layout) streams() ([]func(*head), error) {
 		func(h *head) { h.handles(p) },
 		func(h *head) { h.breakpadInfo(p) },
 		func(h *head) { h.comment(p, l.comment) },
-		func(h *head) { h.raw(InfoStream, note) },
+		func(h *head) { h.info(p, l.noteSize) },
 		func(h *head) { h.notes(p) },
 	)
 	for _, t := range texts(p) {
@@ -165,11 +161,20 @@ func (l *Layout) streams() ([]func(*head), error) {
 	if p.Linker != nil {
 		list = append(list, func(h *head) { h.linker(p) })
 	}
-	return list, nil
+	return list
 }
 
-// finish writes the header and the directory into the place kept for them.
-func (h *head) finish(p *snapshot.Process, full bool) {
+// info writes the stream of the JSON note, size bytes long.
+func (h *head) info(p *snapshot.Process, size int) {
+	h.begin(InfoStream)
+	if err := snapshot.WriteNote(h, p, size); h.err == nil {
+		h.err = err
+	}
+	h.end()
+}
+
+// header writes the header and the directory.
+func (h *head) header(p *snapshot.Process, full bool, dir []Directory) {
 	flags := uint64(headerFlags)
 	if full {
 		flags |= MiniDumpWithFullMemory
@@ -178,18 +183,16 @@ func (h *head) finish(p *snapshot.Process, full bool) {
 	if t := p.Info.Time; !t.IsZero() {
 		stamp = uint32(min(max(t.Unix(), 0), math.MaxUint32))
 	}
-	le := binary.LittleEndian
-	le.PutUint32(h.b[0:], signature)
-	le.PutUint32(h.b[4:], version)
-	le.PutUint32(h.b[8:], uint32(len(h.dir)))
-	le.PutUint32(h.b[12:], headerSize)
-	le.PutUint32(h.b[20:], stamp)
-	le.PutUint64(h.b[24:], flags)
-	for i, d := range h.dir {
-		b := h.b[headerSize+i*directorySize:]
-		le.PutUint32(b, uint32(d.Type))
-		le.PutUint32(b[4:], d.Size)
-		le.PutUint32(b[8:], d.RVA)
+	h.u32(signature)
+	h.u32(version)
+	h.u32(uint32(len(dir)))
+	h.u32(headerSize)
+	h.u32(0)
+	h.u32(stamp)
+	h.u64(flags)
+	for _, d := range dir {
+		h.u32(uint32(d.Type))
+		h.location(d.Location)
 	}
 }
 
@@ -202,12 +205,8 @@ func Write(w io.Writer, p *snapshot.Process, ranges []snapshot.Range, o Options)
 	if err != nil {
 		return err
 	}
-	b, err := l.Head()
-	if err != nil {
+	if err := l.WriteHead(w); err != nil {
 		return err
-	}
-	if _, err := w.Write(b); err != nil {
-		return fmt.Errorf("write head: %w", err)
 	}
 	if len(l.Placements()) > 0 && p.Memory == nil {
 		return errors.New("minidump: process has no memory to read from")

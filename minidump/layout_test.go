@@ -65,7 +65,7 @@ func TestLargeMemory(t *testing.T) {
 	if l, err = NewLayout(p, append(ranges, big[0]), Options{}); err != nil {
 		t.Fatal(err)
 	}
-	h, err := l.Head()
+	h, err := headOf(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestDeepStacks(t *testing.T) {
 	if copies != 3000*(32<<10) {
 		t.Errorf("copies of %d bytes", copies)
 	}
-	h, err := l.Head()
+	h, err := headOf(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestHeadAfterChange(t *testing.T) {
 		}
 	}
 	p.Environ = append(p.Environ, strings.Repeat("x", 1<<20))
-	if _, err := l.Head(); !errors.Is(err, ErrChanged) {
+	if _, err := headOf(l); !errors.Is(err, ErrChanged) {
 		t.Errorf("got %v, want ErrChanged", err)
 	}
 }

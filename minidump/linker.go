@@ -42,27 +42,24 @@ func (h *head) linker(p *snapshot.Process) {
 	for i, m := range k.Maps {
 		word(m.Addr)
 		h.u32(names[i])
-		h.zeros(d.ld - d.word - 4)
+		h.zeros(int64(d.ld - d.word - 4))
 		word(m.LD)
 	}
 	if len(k.Maps) == 0 {
 		maps = 0xffffffff // Breakpad's kInvalidMDRVA
 	}
-	h.begin(LinuxDSODebugStream)
+	h.align(8)
+	h.zeros(h.slack)
+	h.beginHere(LinuxDSODebugStream)
 	h.u32(uint32(k.Version))
 	h.u32(maps)
 	h.u32(uint32(len(k.Maps)))
-	h.zeros(d.fields - 12)
+	h.zeros(int64(d.fields - 12))
 	word(k.Brk)
 	word(k.Base)
 	word(k.Dynamic.Addr)
 	h.end()
 	h.dir[len(h.dir)-1].Size += uint32(h.plan.dynamic.Size)
-}
-
-// linkerTail is how many bytes at the head's end belong to linker's stream.
-func (h *head) linkerTail() int {
-	return len(h.b) - int(h.dir[len(h.dir)-1].RVA)
 }
 
 // Linker returns the LINUX_DSO_DEBUG stream. The size of the dynamic section

@@ -368,7 +368,7 @@ func (v *victim) writeSparse(t *testing.T, path string, rs []snapshot.Range, o O
 		}
 	}
 	v.Info.PauseMicros = 1234
-	b, err := l.Head()
+	b, err := headOf(l)
 	if err != nil {
 		t.Fatal(err)
 	}

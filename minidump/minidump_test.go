@@ -41,7 +41,7 @@ func assemble(t *testing.T, l *Layout) []byte {
 			b[pl.Off+int64(i)] = memoryByte(pl.Addr + i)
 		}
 	}
-	h, err := l.Head()
+	h, err := headOf(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +50,13 @@ func assemble(t *testing.T, l *Layout) []byte {
 	}
 	copy(b, h)
 	return b
+}
+
+// headOf is what WriteHead writes.
+func headOf(l *Layout) ([]byte, error) {
+	var b bytes.Buffer
+	err := l.WriteHead(&b)
+	return b.Bytes(), err
 }
 
 func TestRoundTrip(t *testing.T) {

@@ -98,7 +98,7 @@ func (h *head) note(typ uint32, data []byte) {
 	h.u32(typ)
 	h.u32(uint32(len(data)))
 	h.bytes(data)
-	h.zeros(-len(data) & 3)
+	h.zeros(-int64(len(data)) & 3)
 }
 
 func threadState(t *snapshot.Thread) []byte {

@@ -39,7 +39,7 @@ var stackCaps = []uint64{8 << 20, 1 << 20, 128 << 10, 32 << 10}
 const stackBudget = 256 << 20
 
 func newPlan(p *snapshot.Process, ranges []snapshot.Range, full bool) (*plan, error) {
-	pl := &plan{full: full, page: 4096}
+	pl := &plan{full: full, page: 4096, mem: make([]snapshot.Range, 0, len(ranges)), stacks: make([]snapshot.Range, 0, len(p.Threads))}
 	if s := p.System.PageSize; s > 4096 && s <= 1<<20 && s&(s-1) == 0 {
 		pl.page = int64(s)
 	}
@@ -154,7 +154,8 @@ func split(rs []snapshot.Range, size uint64) []snapshot.Range {
 
 // mostImportant returns the n pieces that matter most to a debugger, ascending.
 func mostImportant(p *snapshot.Process, rs []snapshot.Range, n int) []snapshot.Range {
-	var stacks, code, linker []snapshot.Range
+	var linker []snapshot.Range
+	stacks, code := make([]snapshot.Range, 0, len(p.Threads)), make([]snapshot.Range, 0, len(p.Threads))
 	for i := range p.Threads {
 		t := &p.Threads[i]
 		stacks = append(stacks, t.Stack)
@@ -198,6 +199,7 @@ func touches(rs []snapshot.Range, r snapshot.Range) bool {
 // place gives everything its file offset, the head being headSize long.
 func (pl *plan) place(headSize int64) error {
 	off := headSize
+	pl.placements = make([]snapshot.Placement, 0, 1+len(pl.early)+len(pl.list64))
 	if pl.dynamic.Size > 0 {
 		off = pl.put(pl.dynamic, off)
 	}

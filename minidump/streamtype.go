@@ -58,7 +58,7 @@ const (
 
 // Stream types of our own.
 const (
-	// InfoStream holds the JSON document of snapshot.EncodeNote.
+	// InfoStream holds the JSON document of snapshot.WriteNote.
 	InfoStream StreamType = snapshot.InfoStream
 	// NotesStream holds Notes.
 	NotesStream StreamType = 0x50440002

@@ -13,7 +13,7 @@ Everything is little endian and packed to 4 bytes. An RVA is a u32; only the
 payload of a Memory64List may lie beyond the first 4 GiB. Text is
 MINIDUMP_STRING: u32 length in bytes, UTF-16, NUL.
 
-NewLayout and Layout.Head write a dump of a snapshot.Process; the caller puts
+NewLayout and Layout.WriteHead write a dump of a snapshot.Process; the caller puts
 the memory where Layout.Placements says, in any order, so that a sparse file is
 possible. Write does all of it in sequence. A dump holds exactly one stream of
 each type: some readers reject duplicates.
@@ -23,7 +23,7 @@ arm64, whoever wrote them. It needs header and directory; a stream is parsed
 when asked for, so that a damaged dump gives what is left of it.
 
 Three kinds of things have no standard stream. They go into streams of our own,
-which other readers skip: snapshot.InfoStream (JSON, see snapshot.EncodeNote)
+which other readers skip: snapshot.InfoStream (JSON, see snapshot.WriteNote)
 and NotesStream (see Notes).
 
 Not supported: writing dumps of Windows processes, full-memory dumps that
@@ -98,7 +98,7 @@ var ErrNoStream = errors.New("minidump: no such stream")
 // would pass 4 GiB, which RVAs cannot express.
 var ErrTooLarge = errors.New("minidump: memory does not fit into 4 GiB without a Memory64List")
 
-// ErrChanged is returned by Layout.Head where the process has more to say than
+// ErrChanged is returned by Layout.WriteHead where the process has more to say than
 // when the layout was made.
 var ErrChanged = errors.New("minidump: process has changed since the layout was made")
 

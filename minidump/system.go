@@ -73,7 +73,8 @@ func (h *head) systemInfo(p *snapshot.Process) {
 	h.u16(architecture(s.Machine))
 	h.u16(uint16(s.CPUFamily))
 	h.u16(uint16(s.CPUModel<<8 | s.CPUStepping&0xff))
-	h.b = append(h.b, uint8(min(max(s.CPUs, 0), 255)), 1)
+	h.u8(uint8(min(max(s.CPUs, 0), 255)))
+	h.u8(1)
 	var v [3]uint32
 	// The rest of a release ("6.1.0-18-amd64") is text.
 	_, _ = fmt.Sscanf(s.Release, "%d.%d.%d", &v[0], &v[1], &v[2])

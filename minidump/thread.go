@@ -3,8 +3,10 @@ package minidump
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"time"
 
+	"procdump/arch"
 	"procdump/snapshot"
 )
 
@@ -24,12 +26,9 @@ type Thread struct {
 }
 
 func (h *head) threads(p *snapshot.Process) {
-	contexts := make([]Location, len(p.Threads))
+	h.contexts = make([]Location, len(p.Threads))
 	for i := range p.Threads {
-		// A thread that could not be stopped has no registers.
-		if b, err := p.Threads[i].Registers.Context(); err == nil {
-			contexts[i] = h.blob(b)
-		}
+		h.contexts[i] = h.writeContext(&p.Threads[i].Registers)
 	}
 	h.begin(ThreadListStream)
 	h.u32(uint32(len(p.Threads)))
@@ -44,21 +43,33 @@ func (h *head) threads(p *snapshot.Process) {
 		h.u64(t.Registers.TLS())
 		h.u64(stack.Addr)
 		h.location(Location{uint32(stack.Size), h.plan.locate(stack).RVA})
-		h.location(contexts[i])
+		h.location(h.contexts[i])
 	}
 	h.end()
 }
 
+// writeContext writes a thread's CONTEXT, if it has registers: one that could
+// not be stopped has none.
+func (h *head) writeContext(r *arch.Registers) Location {
+	if h.w == io.Discard && h.contextSize[r.Machine] > 0 && len(r.Set(arch.NT_PRSTATUS)) >= r.Machine.GPSize() {
+		// Only sizes matter, and all of a machine have the same.
+		l := h.nextBlob(h.contextSize[r.Machine])
+		h.zeros(int64(l.Size))
+		return l
+	}
+	b, err := r.Context()
+	if err != nil {
+		return Location{}
+	}
+	h.contextSize[r.Machine] = len(b)
+	return h.blob(b)
+}
+
 // context finds the CONTEXT that threads wrote for a thread.
-func (h *head) context(tid int) Location {
-	for _, d := range h.dir {
-		if d.Type != ThreadListStream {
-			continue
-		}
-		for b := h.b[d.RVA+4 : d.RVA+d.Size]; len(b) >= threadSize; b = b[threadSize:] {
-			if binary.LittleEndian.Uint32(b) == uint32(tid) {
-				return location(b[40:])
-			}
+func (h *head) context(p *snapshot.Process, tid int) Location {
+	for i, c := range h.contexts {
+		if p.Threads[i].TID == tid {
+			return c
 		}
 	}
 	return Location{}

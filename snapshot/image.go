@@ -10,6 +10,7 @@ import (
 type MemoryImage struct {
 	ranges []Range
 	bytes  [][]byte
+	slab   []byte // what bytes were cut from, the last time that Load did
 }
 
 // batchBytes and batchRanges bound how much CopyMemory reads at a time, and
@@ -25,28 +26,53 @@ const (
 // which are listed in bad, too. An error means that the target is gone. The
 // caller bounds the ranges' sizes: they are allocated.
 func CopyMemory(m Memory, ranges []Range) (img *MemoryImage, bad []Range, err error) {
-	img = &MemoryImage{ranges: slices.Clone(ranges), bytes: make([][]byte, len(ranges))}
-	for i, r := range ranges {
-		img.bytes[i] = make([]byte, r.Size)
+	img = new(MemoryImage)
+	if bad, err = img.Load(m, ranges); err != nil {
+		return nil, nil, err
 	}
+	return img, bad, nil
+}
+
+// Load is CopyMemory into an image whose content is not needed any more: it
+// uses that one's RAM again. After an error the image's content is undefined.
+func (m *MemoryImage) Load(src Memory, ranges []Range) (bad []Range, err error) {
+	var size uint64
+	for _, r := range ranges {
+		size += r.Size
+	}
+	if uint64(cap(m.slab)) < size {
+		m.slab = make([]byte, size)
+	} else {
+		m.slab = m.slab[:size]
+		clear(m.slab)
+	}
+	m.ranges, m.bytes = append(m.ranges[:0], ranges...), slices.Grow(m.bytes[:0], len(ranges))
+	rest := m.slab
+	for _, r := range ranges {
+		m.bytes = append(m.bytes, rest[:r.Size:r.Size])
+		rest = rest[r.Size:]
+	}
+	var buf []byte // of fill
+	rest = m.slab
 	for i := 0; i < len(ranges); {
 		j, size := i, uint64(0)
 		for j < len(ranges) && j-i < batchRanges && (j == i || size+ranges[j].Size <= batchBytes) {
 			size += ranges[j].Size
 			j++
 		}
-		miss, err := img.fill(m, i, j)
+		miss, err := m.fill(src, i, j, rest[:size], &buf)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		bad = append(bad, miss...)
-		i = j
+		i, rest = j, rest[size:]
 	}
-	return img, bad, nil
+	return bad, nil
 }
 
-// fill reads the pieces [i, j).
-func (m *MemoryImage) fill(src Memory, i, j int) (bad []Range, err error) {
+// fill reads the pieces [i, j), whose bytes are whole together. buf is for what
+// cannot be read at its place.
+func (m *MemoryImage) fill(src Memory, i, j int, whole []byte, buf *[]byte) (bad []Range, err error) {
 	xs, err := ExtentsOf(src, m.ranges[i:j])
 	if err != nil {
 		return nil, err
@@ -62,16 +88,20 @@ func (m *MemoryImage) fill(src Memory, i, j int) (bad []Range, err error) {
 		}
 		return bad, nil
 	}
-	var size uint64
+	var size int
 	for _, x := range xs {
-		size += x.Size
+		size += int(x.Size)
 	}
-	buf := make([]byte, size)
-	if bad, err = er.ReadExtents(buf, xs); err != nil {
+	if size == len(whole) { // nothing is missing: the extents lie here as they do in the ranges
+		return er.ReadExtents(whole, xs)
+	}
+	*buf = slices.Grow((*buf)[:0], size)[:size]
+	if bad, err = er.ReadExtents(*buf, xs); err != nil {
 		return nil, err
 	}
+	rest := *buf
 	for _, x := range xs {
-		buf = buf[copy(m.at(x), buf[:x.Size]):]
+		rest = rest[copy(m.at(x), rest[:x.Size]):]
 	}
 	return bad, nil
 }

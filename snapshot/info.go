@@ -20,6 +20,9 @@ type Info struct {
 	PauseMicros int64  `json:"pauseMicros"`
 	Method      string `json:"method,omitempty"` // "stop-and-copy"
 
+	// Samples are the values that were watched, up to the trigger.
+	Samples []Samples `json:"samples,omitempty"`
+
 	LeftOut       []LeftOut      `json:"leftOut,omitempty"`
 	LeftOutBytes  uint64         `json:"leftOutBytes,omitempty"`
 	Unreadable    []Range        `json:"unreadable,omitempty"`

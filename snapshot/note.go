@@ -1,17 +1,19 @@
 package snapshot
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 )
 
-// NoteReserve is how many bytes EncodeNote leaves for facts that are known
-// only after the memory has been copied (the pause, unreadable ranges).
+// NoteReserve is how many bytes NoteSize leaves for facts that are known only
+// after the memory has been copied (the pause, unreadable ranges).
 const NoteReserve = 16 << 10
 
 // note is the JSON document in a dump: Info, and those facts of Process that
@@ -115,19 +117,65 @@ type noteModule struct {
 // noteTexts are the Texts that go into the note.
 var noteTexts = []string{"limits", "cgroup"}
 
-// EncodeNote writes the process's note, padded with white space to size bytes.
-// A size of 0 means: as large as it is now and NoteReserve more. Where the
-// facts do not fit into a given size, lists are cut and Info.Truncated is set.
-func EncodeNote(p *Process, size int) ([]byte, error) {
-	n := newNote(p)
-	b, err := json.Marshal(n)
+// NoteSize is how many bytes a dump should keep for the process's note: as many
+// as it has now, and NoteReserve.
+func NoteSize(p *Process) (int, error) {
+	facts, err := json.Marshal(newNote(p))
 	if err != nil {
-		return nil, fmt.Errorf("encode note: %w", err)
+		return 0, fmt.Errorf("encode note: %w", err)
 	}
+	lists, err := listsSize(p)
+	return len(facts) + lists + NoteReserve, err
+}
+
+// EncodeNote is WriteNote into RAM. A size of 0 stands for NoteSize.
+func EncodeNote(p *Process, size int) ([]byte, error) {
 	if size == 0 {
-		size = len(b) + NoteReserve
+		var err error
+		if size, err = NoteSize(p); err != nil {
+			return nil, err
+		}
 	}
-	for len(b) > size {
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	if err := WriteNote(b, p, size); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// WriteNote writes the process's note, padded with white space to size bytes.
+// Where the facts do not fit, lists of Info are cut and its Truncated is set;
+// if they do not fit even so, it writes nothing. What there is much of is never
+// in RAM as a whole: a process may have ten thousand threads.
+func WriteNote(w io.Writer, p *Process, size int) error {
+	lists, err := listsSize(p)
+	if err != nil {
+		return err
+	}
+	facts, err := newNote(p).fit(size - lists)
+	if err != nil {
+		return err
+	}
+	b := bufio.NewWriterSize(w, 32<<10)
+	// The lists go in before the brace that ends the facts.
+	b.Write(facts[:len(facts)-1])
+	if err := writeLists(b, p); err != nil {
+		return err
+	}
+	b.WriteByte('}')
+	for range size - lists - len(facts) {
+		b.WriteByte(' ')
+	}
+	if err := b.Flush(); err != nil { // the first error of all these writes
+		return fmt.Errorf("write note: %w", err)
+	}
+	return nil
+}
+
+// fit encodes the note in at most size bytes.
+func (n *note) fit(size int) ([]byte, error) {
+	b, err := json.Marshal(n)
+	for err == nil && len(b) > size {
 		n.Truncated = true
 		switch {
 		case len(n.Unreadable) > 0:
@@ -139,13 +187,68 @@ func EncodeNote(p *Process, size int) ([]byte, error) {
 		default:
 			return nil, fmt.Errorf("encode note: %d bytes do not fit into %d", len(b), size)
 		}
-		if b, err = json.Marshal(n); err != nil {
-			return nil, fmt.Errorf("encode note: %w", err)
-		}
+		b, err = json.Marshal(n)
 	}
-	return append(b, bytes.Repeat([]byte{' '}, size-len(b))...), nil
+	if err != nil {
+		return nil, fmt.Errorf("encode note: %w", err)
+	}
+	return b, nil
 }
 
+// writeLists writes the members of the note that there may be very many of,
+// each after a comma.
+func writeLists(w io.Writer, p *Process) error {
+	var th noteThread
+	err := writeList(w, "threads", len(p.Threads), func(i int) any { th = newNoteThread(&p.Threads[i]); return &th })
+	if err == nil {
+		err = writeList(w, "modules", len(p.Modules), func(i int) any { return newNoteModule(&p.Modules[i]) })
+	}
+	if err == nil {
+		err = writeList(w, "files", len(p.Files), func(i int) any { return &p.Files[i] })
+	}
+	if err != nil {
+		return fmt.Errorf("encode note: %w", err)
+	}
+	return nil
+}
+
+// writeList writes a member that is a list, an element a line; none if it is
+// empty.
+func writeList(w io.Writer, name string, n int, element func(i int) any) error {
+	enc := json.NewEncoder(w)
+	separator := fmt.Sprintf(",%q:[", name)
+	for i := range n {
+		if _, err := io.WriteString(w, separator); err != nil {
+			return err
+		}
+		if err := enc.Encode(element(i)); err != nil {
+			return err
+		}
+		separator = ","
+	}
+	if n == 0 {
+		return nil
+	}
+	_, err := io.WriteString(w, "]")
+	return err
+}
+
+// listsSize is how many bytes writeLists writes.
+func listsSize(p *Process) (int, error) {
+	var n byteCount
+	err := writeLists(&n, p)
+	return int(n), err
+}
+
+// byteCount counts what is written to it.
+type byteCount int
+
+func (n *byteCount) Write(p []byte) (int, error) {
+	*n += byteCount(len(p))
+	return len(p), nil
+}
+
+// newNote gathers all but what writeLists writes.
 func newNote(p *Process) *note {
 	s := p.System
 	n := &note{
@@ -153,26 +256,10 @@ func newNote(p *Process) *note {
 		System: noteSystem{s.OS, s.Machine.String(), s.Host, s.Release, s.Version, s.Distro, s.CPUs, s.CPUName,
 			s.CPUVendor, s.CPUFamily, s.CPUModel, s.CPUStepping, s.CPUSignature, s.CPUFeatures, s.PageSize, jsonTime(s.BootTime), s.Memory},
 		Process: noteProcess{p.PID, p.PPID, p.Name, p.Exe, p.ExeDeleted, p.Args, p.UID, p.GID, letter(p.State), jsonTime(p.StartTime)},
-		Files:   p.Files,
 		Texts:   map[string]string{},
 	}
 	n.fillVersion()
 	n.Info.Time = jsonTime(n.Info.Time)
-	for i := range p.Threads {
-		t := &p.Threads[i]
-		o := noteThread{t.TID, t.Name, letter(t.State), t.UserTime.Microseconds(),
-			t.SystemTime.Microseconds(), t.KernelStack, t.WaitChannel, t.Syscall,
-			jsonTime(t.StartTime), t.Nice, t.Signal, noteHex(t.Pending), noteHex(t.Blocked), nil}
-		if t.Stack != (Range{}) {
-			o.Stack = &t.Stack
-		}
-		n.Threads = append(n.Threads, o)
-	}
-	for _, m := range p.Modules {
-		m.ID.ModTime = jsonTime(m.ID.ModTime)
-		n.Modules = append(n.Modules, noteModule{m.Range, m.Path, m.Deleted, hex.EncodeToString(m.BuildID),
-			m.SOName, noteHex(m.Bias), noteHex(m.Dynamic), m.ID})
-	}
 	if e := p.Exception; e != nil {
 		n.Exception = &noteException{e.TID, e.Signal, noteHex(e.Code), noteHex(e.Addr), hexes[noteHex](e.Params)}
 	}
@@ -182,6 +269,23 @@ func newNote(p *Process) *note {
 		}
 	}
 	return n
+}
+
+func newNoteThread(t *Thread) noteThread {
+	n := noteThread{t.TID, t.Name, letter(t.State), t.UserTime.Microseconds(),
+		t.SystemTime.Microseconds(), t.KernelStack, t.WaitChannel, t.Syscall,
+		jsonTime(t.StartTime), t.Nice, t.Signal, noteHex(t.Pending), noteHex(t.Blocked), nil}
+	if t.Stack != (Range{}) {
+		n.Stack = &t.Stack
+	}
+	return n
+}
+
+func newNoteModule(m *Module) *noteModule {
+	id := m.ID
+	id.ModTime = jsonTime(id.ModTime)
+	return &noteModule{m.Range, m.Path, m.Deleted, hex.EncodeToString(m.BuildID),
+		m.SOName, noteHex(m.Bias), noteHex(m.Dynamic), id}
 }
 
 // fillVersion fills the version where the caller left it out.

@@ -142,9 +142,15 @@ func (v *Victim) Ask(t testing.TB, question string) map[string]string {
 	return answer
 }
 
+// Send sends the victim a line without waiting for an answer.
+func (v *Victim) Send(order string) error {
+	_, err := io.WriteString(v.stdin, order+"\n")
+	return err
+}
+
 // Query is Ask outside a test.
 func (v *Victim) Query(question string) (map[string]string, error) {
-	if _, err := io.WriteString(v.stdin, question+"\n"); err != nil {
+	if err := v.Send(question); err != nil {
 		return nil, err
 	}
 	line, err := v.next(Timeout)

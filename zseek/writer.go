@@ -34,7 +34,7 @@ const (
 // by several goroutines and stored in the order of the stream. It holds
 // (Workers+1) × 2 frames in memory.
 //
-// Write, WriteZeros, WriteHead and Close must not be called at the same time;
+// Write, WriteZeros, WriteHead, the HeadWriter, Flush and Close must not be used at the same time;
 // Abort may be called at any time. After the first error every method returns
 // that error, and nothing more is written.
 type Writer struct {
@@ -133,36 +133,6 @@ func (w *Writer) reserveHead() {
 	}
 }
 
-// WriteHead stores the head, which must have the size given to NewWriter. It
-// may be called at any time before Close, and again to replace the head.
-func (w *Writer) WriteHead(head []byte) error {
-	if err := w.check(); err != nil {
-		return err
-	}
-	if int64(len(head)) != w.headSize {
-		return fmt.Errorf("zseek: head has %d bytes, room is for %d", len(head), w.headSize)
-	}
-	b := bufio.NewWriterSize(io.NewOffsetWriter(w.f, 0), 64<<10)
-	var h [frameHeaderSize]byte
-	for len(head) > 0 {
-		frame := head[:min(len(head), w.frameSize)]
-		head = head[len(frame):]
-		b.Write(appendFrameHeader(h[:0], len(frame)))
-		for len(frame) > 0 {
-			block := frame[:min(len(frame), maxBlockSize)]
-			frame = frame[len(block):]
-			b.Write(appendBlockHeader(h[:0], rawBlock, len(block), len(frame) == 0))
-			b.Write(block)
-		}
-	}
-	// bufio.Writer keeps its first error and Flush returns it.
-	if err := b.Flush(); err != nil {
-		return w.fail(fmt.Errorf("zseek: write head: %w", err))
-	}
-	w.headDone = true
-	return nil
-}
-
 // Write appends p to the payload. It keeps no reference to p. An error that
 // befell earlier data is returned as soon as it is known.
 func (w *Writer) Write(p []byte) (n int, err error) {
@@ -215,6 +185,36 @@ func (w *Writer) WriteZeros(n int64) error {
 	return nil
 }
 
+// Flush stores what was written up to now, which ends a frame, and gives back
+// the memory that frames take on their way, until more is written.
+func (w *Writer) Flush() error {
+	if err := w.check(); err != nil {
+		return err
+	}
+	if err := w.drain(); err != nil {
+		return err
+	}
+	for range w.nJobs {
+		w.free <- new(job)
+	}
+	return nil
+}
+
+// drain waits until all that was written is stored, and takes all jobs.
+func (w *Writer) drain() error {
+	if w.cur != nil {
+		if err := w.dispatch(); err != nil {
+			return err
+		}
+	}
+	for range w.nJobs {
+		if _, err := w.takeFree(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Size is the number of uncompressed bytes so far, the head's included.
 func (w *Writer) Size() int64 { return w.headSize + w.payload }
 
@@ -227,15 +227,8 @@ func (w *Writer) Close() error {
 	if !w.headDone {
 		return w.fail(errors.New("zseek: close: head not written"))
 	}
-	if w.cur != nil {
-		if err := w.dispatch(); err != nil {
-			return err
-		}
-	}
-	for range w.nJobs {
-		if _, err := w.takeFree(); err != nil {
-			return err
-		}
+	if err := w.drain(); err != nil {
+		return err
 	}
 	if err := w.writeSeekTable(); err != nil {
 		return w.fail(err)

@@ -80,6 +80,11 @@ func makeScript(t testing.TB, seed uint64, head int, steps int, opts Options) sc
 		if r.IntN(3) == 0 {
 			n = r.IntN(500)
 		}
+		if r.IntN(20) == 0 {
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if r.IntN(3) == 0 {
 			if r.IntN(8) == 0 {
 				n *= 20
@@ -100,7 +105,15 @@ func makeScript(t testing.TB, seed uint64, head int, steps int, opts Options) sc
 	if err := w.WriteHead(make([]byte, head)); err != nil { // to be replaced
 		t.Fatal(err)
 	}
-	if err := w.WriteHead(h); err != nil {
+	hw := w.Head()
+	for rest := h; len(rest) > 0; { // in pieces
+		n := min(len(rest), r.IntN(300_000))
+		if k, err := hw.Write(rest[:n]); err != nil || k != n {
+			t.Fatalf("write head: %d of %d, %v", k, n, err)
+		}
+		rest = rest[n:]
+	}
+	if err := hw.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if w.Size() != int64(len(want)) {
@@ -378,6 +391,12 @@ func TestMisuse(t *testing.T) {
 	}
 	if w.WriteHead(make([]byte, 9)) == nil {
 		t.Error("WriteHead accepts another size")
+	}
+	if k, err := w.Head().Write(make([]byte, 11)); k != 0 || err == nil {
+		t.Errorf("%d bytes of too long a head are written", k)
+	}
+	if w.Head().Close() == nil {
+		t.Error("a head that was not written is accepted")
 	}
 	if w.WriteZeros(-1) == nil {
 		t.Error("WriteZeros accepts -1")

@@ -1,0 +1,88 @@
+package corepattern
+
+import (
+	"fmt"
+	"io"
+	"log/syslog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+)
+
+const (
+	logName = "procdump.log"
+	maxLog  = 4 << 20 // bytes; then a new one is begun and the last one kept
+)
+
+// journal says what handlers do: a log file beside the dumps, and the system's
+// log or, where none listens, the kernel's.
+type journal struct {
+	folder string // "" while it is not known
+	now    func() time.Time
+}
+
+// dumped tells of a dump; lost of one that there is not, and why.
+func (j *journal) dumped(text string) { j.write(syslog.LOG_NOTICE, text) }
+func (j *journal) lost(text string)   { j.write(syslog.LOG_WARNING, text) }
+
+func (j *journal) write(level syslog.Priority, text string) {
+	text = oneLine(text)
+	if j.folder != "" {
+		j.file(text)
+	}
+	// A log server that does not read must not hold us.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		system(level, text)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
+}
+
+// file appends a line in one write, so that lines of several handlers do not mix.
+func (j *journal) file(text string) {
+	path := filepath.Join(j.folder, logName)
+	if st, err := os.Lstat(path); err == nil && st.Size() > maxLog {
+		os.Rename(path, path+".1")
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	io.WriteString(f, j.now().Format(time.RFC3339)+" "+text+"\n")
+}
+
+// system writes to /dev/log, else to /dev/kmsg, where the level is a prefix.
+func system(level syslog.Priority, text string) {
+	if w, err := syslog.New(syslog.LOG_DAEMON|level, "procdump"); err == nil {
+		defer w.Close()
+		if _, err := io.WriteString(w, text); err == nil {
+			return
+		}
+	}
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	const most = 900 // bytes in a line of the kernel's log
+	io.WriteString(f, fmt.Sprintf("<%d>procdump: %s\n", syslog.LOG_DAEMON|level, text[:min(len(text), most)]))
+}
+
+// oneLine writes what is not printable, for a process chooses its own name, as
+// Go does in a string.
+func oneLine(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	q := strconv.Quote(text)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}

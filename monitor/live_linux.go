@@ -1,0 +1,76 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"procdump/capture"
+	"procdump/live/linux"
+	"procdump/snapshot"
+	"procdump/target"
+)
+
+// ErrGone means that the process has ended.
+var ErrGone = linux.ErrGone
+
+func (o LiveOptions) linux() linux.Options {
+	return linux.Options{KernelStacks: o.KernelStacks, View64: o.View64}
+}
+
+// source is a stopped process as package capture wants it.
+type source struct{ *linux.Stopped }
+
+func (s source) Snapshot() *snapshot.Process { return s.Process }
+func (s source) Resume() time.Duration       { return s.Stopped.Resume() }
+
+// stopper stops a process at any time, by its tracer if it has one.
+func (m *monitor) stopper(w *watched) stopper {
+	tree := w.tree
+	return func(ctx context.Context, prepare func(*snapshot.Process) error) (capture.Source, error) {
+		t, err := linux.Open(w.p.PID, m.Live.linux())
+		if err != nil {
+			return nil, err
+		}
+		if err := prepare(t.Snapshot()); err != nil {
+			t.Close()
+			return nil, err
+		}
+		var s *linux.Stopped
+		if tree != nil {
+			s, err = tree.tracer.Stop(ctx, t)
+		} else {
+			s, err = t.Stop(ctx)
+		}
+		if err != nil {
+			t.Close()
+			return nil, err
+		}
+		return opened{source{s}, t}, nil
+	}
+}
+
+// opened is a source that closes the target it was stopped from.
+type opened struct {
+	source
+	target *linux.Target
+}
+
+func (o opened) Resume() time.Duration {
+	pause := o.source.Resume()
+	o.target.Close()
+	return pause
+}
+
+// kill ends a process by SIGKILL, if it is still the same one.
+func kill(p target.Process) error {
+	now, err := target.Get(p.PID)
+	if err != nil || now.Zombie || !now.Start.Equal(p.Start) {
+		return nil // it has ended
+	}
+	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+//go:build !linux
+
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"procdump/capture"
+	"procdump/snapshot"
+	"procdump/target"
+)
+
+// ErrGone means that the process has ended.
+var ErrGone = errors.New("the process has ended")
+
+func notHere(what string) error {
+	return fmt.Errorf("%s: %w on %s yet", what, errors.ErrUnsupported, runtime.GOOS)
+}
+
+func (m *monitor) stopper(*watched) stopper {
+	return func(context.Context, func(*snapshot.Process) error) (capture.Source, error) {
+		return nil, notHere("dump a process")
+	}
+}
+
+// tree is the tracer of a process and its descendants.
+type tree struct {
+	users int
+	gone  map[int]bool
+}
+
+func (m *monitor) keepSpares()              {}
+func (m *monitor) trace(int) (*tree, error) { return nil, notHere("trace a process") }
+func (t *tree) release(int)                 {}
+func (t *tree) close()                      {}
+
+func kill(target.Process) error { return notHere("kill a process") }

@@ -1,0 +1,315 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"procdump/probe/counter"
+	"procdump/probe/hang"
+	"procdump/probe/proc"
+	"procdump/target"
+	"procdump/trigger"
+)
+
+// maxParallel bounds how many processes are dumped at a time for a reason that
+// can wait: each is stopped only while it is written, and they share one disk.
+// What a signal or an exit demands is written at once.
+const maxParallel = 4
+
+// monitor is the state of a Run. All of it belongs to the goroutine of loop,
+// which others ask by post and ask.
+type monitor struct {
+	Config
+	ctx     context.Context
+	cancel  func() // ends all, with ErrCancelled
+	watched map[int]*watched
+	outcome Outcome
+	limits  trigger.Limiter[identity]
+	shown   time.Time // the view was told
+	waiting bool      // for processes that do not exist yet
+
+	posts   chan func()
+	quit    chan struct{} // closed when loop is over
+	slots   chan struct{}
+	dumping sync.WaitGroup
+	late    sync.Mutex // of dumps that end after the loop
+	helpers sync.WaitGroup
+
+	sources
+}
+
+// Run watches until every dump that was asked for is written, no process is
+// left, or ctx ends. It returns when everything that it watched is let go.
+func Run(ctx context.Context, c Config) Outcome {
+	ctx, cancel := context.WithCancelCause(ctx)
+	m := &monitor{Config: c, ctx: ctx, watched: map[int]*watched{},
+		limits: trigger.Limiter[identity]{PerProcess: c.Limits.PerProcess, Total: c.Limits.Total, Cooldown: c.Limits.Cooldown},
+		posts:  make(chan func(), 64), quit: make(chan struct{}), slots: make(chan struct{}, maxParallel)}
+	m.spares = make(chan *tree, spareTrees)
+	m.cancel = func() { cancel(ErrCancelled) }
+	m.waiting = c.Scope.newcomers()
+	err := m.open(ctx)
+	if err == nil {
+		m.begin()
+		m.loop()
+	} else {
+		m.fail(nil, err)
+	}
+	// What is under way is a dump of a process that goes on being watched, or
+	// one that ctx has ended.
+	close(m.quit)
+	m.dumping.Wait()
+	m.drain()
+	if ctx.Err() != nil {
+		m.note(context.Cause(ctx))
+	}
+	for _, w := range m.watched {
+		w.close()
+	}
+	cancel(nil)
+	if m.Scope.Held != nil {
+		m.Scope.Held.Abandon()
+	}
+	m.close()
+	m.helpers.Wait()
+	close(m.spares)
+	for t := range m.spares {
+		t.close()
+	}
+	m.outcome.Dumps = m.limits.WrittenTotal()
+	return m.outcome
+}
+
+// drain runs what dumps that just ended have posted.
+func (m *monitor) drain() {
+	for {
+		select {
+		case f := <-m.posts:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+// isGone tells whether an error says that the process has ended.
+func isGone(err error) bool {
+	return errors.Is(err, ErrGone) || errors.Is(err, proc.ErrGone) || errors.Is(err, hang.ErrGone) || errors.Is(err, counter.ErrGone)
+}
+
+// begin watches the processes that are there.
+func (m *monitor) begin() {
+	if m.Scope.Child != nil {
+		m.launched()
+		return
+	}
+	for _, p := range m.Scope.Processes {
+		m.add(p, nil)
+		if m.Scope.Tree {
+			for _, pid := range target.Children(p.PID) {
+				m.addPID(pid, nil)
+			}
+		}
+	}
+}
+
+func (m *monitor) loop() {
+	period := m.period()
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for !m.over() {
+		select {
+		case <-m.ctx.Done():
+			return
+		case f := <-m.posts:
+			f()
+		case now := <-ticker.C:
+			m.sample()
+			m.show(now)
+			if next := m.period(); next != period {
+				period = next
+				ticker.Reset(period)
+			}
+		}
+	}
+}
+
+// The periods of sampling: often where there are few processes, so that a burst
+// is seen as long as it is.
+const (
+	fastPeriod = 250 * time.Millisecond
+	slowPeriod = time.Second
+	manyTasks  = 100 // processes from which on the slow one is used
+)
+
+func (m *monitor) period() time.Duration {
+	switch {
+	case m.Rules.Period > 0:
+		return m.Rules.Period
+	case len(m.watched) >= manyTasks:
+		return slowPeriod
+	}
+	return fastPeriod
+}
+
+// over tells whether there is nothing left to do.
+func (m *monitor) over() bool {
+	if m.limits.Done() {
+		return true
+	}
+	if len(m.watched) > 0 {
+		return false
+	}
+	if m.waiting && (!m.Scope.Follow || !m.Scope.UntilEmpty) {
+		return false
+	}
+	return true
+}
+
+// post makes the loop run f. It reports false when the loop is over.
+func (m *monitor) post(f func()) bool {
+	select {
+	case m.posts <- f:
+		return true
+	case <-m.quit:
+		return false
+	}
+}
+
+// ask makes the loop run f and waits for it.
+func (m *monitor) ask(f func()) bool {
+	done := make(chan struct{})
+	if !m.post(func() { f(); close(done) }) {
+		return false
+	}
+	select {
+	case <-done:
+		return true
+	case <-m.quit:
+		return false
+	}
+}
+
+// fail records an error and shows it.
+func (m *monitor) fail(p *target.Process, err error) {
+	m.Observer.Failed(p, err)
+	m.note(err)
+}
+
+// note records an error that has been shown.
+func (m *monitor) note(err error) {
+	if err != nil && len(m.outcome.Errors) < maxErrors {
+		m.outcome.Errors = append(m.outcome.Errors, err)
+	}
+}
+
+// launched watches the program that was launched, and lets it run.
+func (m *monitor) launched() {
+	p, err := target.Get(m.Scope.Child.PID)
+	if err != nil {
+		m.note(ErrEnded)
+		m.Observer.Exited(target.Process{PID: m.Scope.Child.PID, Name: filepath.Base(m.Scope.Child.Program)}, "")
+		return
+	}
+	h := m.Scope.Held
+	if h != nil {
+		p.Name, p.Exe, p.Args = filepath.Base(h.Program), h.Program, nil
+	}
+	w := m.add(p, nil)
+	if h == nil || w == nil {
+		return
+	}
+	w.standIn = true
+	m.helpers.Go(func() {
+		// It returns when the program has been executed, which the tracer tells
+		// before: not in the loop.
+		if err := h.Release(); err != nil {
+			m.post(func() {
+				if m.watched[p.PID] == w {
+					delete(m.watched, p.PID)
+					w.close()
+				}
+				m.fail(nil, err)
+			})
+		}
+	})
+}
+
+// addPID watches a process of which only the number is known.
+func (m *monitor) addPID(pid int, t *tree) *watched {
+	p, err := target.Get(pid)
+	if err != nil {
+		return nil // it has ended
+	}
+	return m.add(p, t)
+}
+
+// add begins to watch a process, with a tracer that follows it already or nil.
+func (m *monitor) add(p target.Process, t *tree) *watched {
+	if w := m.watched[p.PID]; w != nil {
+		return w
+	}
+	if m.limits.ProcessDone(identify(p)) || t != nil && t.gone[p.PID] {
+		return nil // it has all its dumps, or ended before its turn
+	}
+	if t == nil && m.Rules.Traced() {
+		if _, again := m.arrivals.LoadOrStore(identify(p), true); again {
+			return nil // it is being added since it appeared
+		}
+	}
+	w, err := m.watch(p, t)
+	if err != nil {
+		if !isGone(err) {
+			m.fail(&p, err)
+		} else if len(m.watched) == 0 && !m.waiting {
+			m.Observer.Exited(p, "")
+			m.note(ErrEnded)
+		}
+		return nil
+	}
+	m.watched[p.PID] = w
+	if m.Scope.Wait && !m.Scope.Follow {
+		m.waiting = false
+	}
+	m.Observer.Watching(p)
+	if !m.Rules.Any() {
+		m.start(w, &Due{Reason: m.timedReason(w)})
+	}
+	return w
+}
+
+func (m *monitor) timedReason(w *watched) string {
+	if m.Limits.PerProcess > 1 {
+		return fmt.Sprintf("Timed: dump %d of %d, every %v", m.limits.Written(identify(w.p))+1, m.Limits.PerProcess, m.Rules.Interval)
+	}
+	return "Manual dump"
+}
+
+// ended forgets a process that is gone.
+func (m *monitor) ended(w *watched, status string) {
+	if m.watched[w.p.PID] != w {
+		return
+	}
+	if w.dumping {
+		w.gone, w.status = true, status
+		return // told when the dump is done
+	}
+	delete(m.watched, w.p.PID)
+	w.close()
+	m.limits.Forget(identify(w.p))
+	m.arrivals.Delete(identify(w.p))
+	m.Observer.Exited(w.p, status)
+	if !m.Scope.Follow {
+		m.note(ErrEnded)
+	}
+}
+
+// done stops watching a process that has all its dumps.
+func (m *monitor) done(w *watched) {
+	delete(m.watched, w.p.PID)
+	w.close()
+}

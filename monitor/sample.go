@@ -1,0 +1,57 @@
+package monitor
+
+import (
+	"errors"
+	"time"
+
+	"procdump/probe/proc"
+)
+
+// sample looks at every process once.
+func (m *monitor) sample() {
+	period := m.period()
+	for _, w := range m.watched {
+		m.look(w, time.Now(), period)
+	}
+}
+
+func (m *monitor) look(w *watched, now time.Time, period time.Duration) {
+	if w.dumping {
+		return
+	}
+	hit, v, err := w.gauges.look(now, period)
+	if errors.Is(err, proc.ErrGone) {
+		// A tracer tells how it ended, unless it has lost it.
+		if w.tree == nil || !now.Before(w.lostAt(now)) {
+			m.ended(w, "")
+		}
+		return
+	}
+	if err != nil {
+		return // not to be read this time
+	}
+	if !m.Rules.Any() {
+		if !now.Before(w.next) {
+			m.start(w, &Due{Reason: m.timedReason(w)})
+		}
+		return
+	}
+	if hit != nil {
+		m.start(w, &Due{Reason: hit.reason(v), Code: hit.code})
+		return
+	}
+	if reason := w.gauges.hangs.reason(now); reason != "" {
+		m.start(w, &Due{Reason: reason, Code: "HANG"})
+	}
+}
+
+// goneWait is how long a tracer may take to tell of an end that /proc shows.
+const goneWait = 5 * time.Second
+
+// lostAt is when a traced process that /proc does not have is given up.
+func (w *watched) lostAt(now time.Time) time.Time {
+	if w.lost.IsZero() {
+		w.lost = now
+	}
+	return w.lost.Add(goneWait)
+}

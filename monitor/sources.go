@@ -1,0 +1,231 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"procdump/probe/images"
+	"procdump/probe/output"
+	"procdump/probe/procevent"
+	"procdump/target"
+)
+
+// sources are what all processes share.
+type sources struct {
+	output    *output.Source
+	processes *procevent.Source
+	spares    chan *tree // tracers that trace nothing yet
+
+	matching sync.Mutex      // guards what follows
+	matcher  *target.Matcher // of processes that appear
+	arrivals sync.Map        // identity: of processes that were traced when they appeared
+}
+
+// spareTrees is how many tracers are kept ready for processes that appear: to
+// start a thread takes longer than some of them live.
+const spareTrees = 4
+
+// open opens what the rules and the scope need, so that what cannot work is
+// said at the start.
+func (m *monitor) open(ctx context.Context) error {
+	if m.Rules.Output {
+		o, err := output.Open()
+		if err != nil {
+			return fmt.Errorf("-l: %w", err)
+		}
+		m.output = o
+		m.helpers.Go(m.readOutput)
+	}
+	if m.Scope.newcomers() {
+		return m.openProcesses()
+	}
+	return nil
+}
+
+func (m *monitor) close() {
+	if m.output != nil {
+		m.output.Close()
+	}
+	if m.processes != nil {
+		_ = m.processes.Close()
+	}
+}
+
+// openProcesses begins to notice new processes. Those that came between the
+// listing and now are looked for once.
+func (m *monitor) openProcesses() error {
+	m.matcher = m.Scope.Selector.Matcher()
+	p, err := procevent.Open(procevent.Options{Fork: m.Scope.Tree || m.Scope.Follow, Handle: m.appeared})
+	if err != nil {
+		return err
+	}
+	m.processes = p
+	if m.Rules.Traced() {
+		m.helpers.Go(m.keepSpares)
+	}
+	if method := p.Method(); strings.HasPrefix(method, "polling") {
+		m.Observer.Warning(nil, "new processes are noticed by "+method)
+	}
+	m.helpers.Go(m.follow)
+	return nil
+}
+
+// appeared handles an event on the thread that listens for them: a process that
+// has to be traced is attached to at once, wherever other goroutines are. It
+// tells whether the event also goes to follow.
+func (m *monitor) appeared(e procevent.Event) bool {
+	switch {
+	case e.Kind == procevent.Exec && m.Rules.Traced():
+		m.arrived(e.PID)
+	case e.Kind == procevent.Fork && m.Rules.Traced() && m.Scope.Follow:
+		m.arrived(e.PID)
+	default:
+		return true
+	}
+	return e.Kind == procevent.Exec
+}
+
+// follow watches processes as they appear.
+func (m *monitor) follow() {
+	m.rescan()
+	for e := range m.processes.Events() {
+		switch e.Kind {
+		case procevent.Lost:
+			m.rescan()
+		case procevent.Fork:
+			if m.Rules.Traced() {
+				break // appeared has seen to it, or the parent's tracer
+			}
+			if m.Scope.Follow {
+				m.arrived(e.PID)
+			}
+			if m.Scope.Tree {
+				m.post(func() {
+					if m.watched[e.Parent] != nil {
+						m.addPID(e.PID, nil)
+					}
+				})
+			}
+		case procevent.Exec:
+			if !m.Rules.Traced() {
+				m.arrived(e.PID)
+			}
+			m.post(func() { m.renamed(e.PID) })
+		}
+	}
+}
+
+// rescan looks at every process there is.
+func (m *monitor) rescan() {
+	if !m.Scope.Follow && !m.Scope.Wait {
+		return
+	}
+	m.matching.Lock()
+	found, err := m.matcher.Find()
+	m.matching.Unlock()
+	if err != nil {
+		return // none, at present
+	}
+	for _, p := range found {
+		m.arrived(p.PID)
+	}
+}
+
+// arrived watches a process if it is one that is waited for.
+func (m *monitor) arrived(pid int) {
+	if !m.Scope.Follow && !m.Scope.Wait {
+		return
+	}
+	m.matching.Lock()
+	p, ok := m.matcher.Match(pid)
+	m.matching.Unlock()
+	if !ok {
+		return
+	}
+	var t *tree
+	if m.Rules.Traced() {
+		if _, again := m.arrivals.LoadOrStore(identify(p), true); again {
+			return
+		}
+		var err error
+		if t, err = m.trace(pid); err != nil {
+			m.post(func() { m.refused(p, err) })
+			return
+		}
+	}
+	if !m.post(func() {
+		if !m.waiting || m.watched[pid] != nil || m.add(p, t) == nil {
+			if t != nil && t.users == 0 {
+				t.close()
+			}
+		}
+	}) && t != nil {
+		t.close()
+	}
+}
+
+// refused reports a newcomer that cannot be watched, unless it has just ended.
+func (m *monitor) refused(p target.Process, err error) {
+	if now, gerr := target.Get(p.PID); gerr != nil || now.Zombie {
+		return
+	}
+	m.fail(&p, err)
+}
+
+// readOutput shows what processes write, and takes the dumps that are due for it.
+func (m *monitor) readOutput() {
+	for line := range m.output.Lines() {
+		m.post(func() { m.wrote(line) })
+	}
+}
+
+func (m *monitor) wrote(line output.Line) {
+	w := m.watched[line.PID]
+	if w == nil {
+		return
+	}
+	stream := map[int]string{1: "stdout", 2: "stderr"}[line.FD]
+	if line.Syslog {
+		stream = "syslog"
+	}
+	text := fmt.Sprintf("Output (%s): %s", stream, line.Text)
+	m.Observer.Event(w.p, text)
+	if m.Rules.filtered() && m.Rules.Filter.Match(line.Text) {
+		m.start(w, &Due{Reason: text, Code: "OUTPUT", Shown: true})
+	}
+}
+
+// watchImages begins to notice the images that a process maps and unmaps.
+func (m *monitor) watchImages(w *watched) error {
+	if !m.Rules.Mapped && !m.Rules.Unmapped {
+		return nil
+	}
+	i, err := images.Open(w.p.PID)
+	if err != nil {
+		return err
+	}
+	w.closers = append(w.closers, i.Close)
+	m.helpers.Go(func() {
+		for e := range i.Events() {
+			m.post(func() { m.mapped(w, e) })
+		}
+	})
+	return nil
+}
+
+func (m *monitor) mapped(w *watched, e images.Event) {
+	what, code := "Image mapped: ", "IMAGE_MAPPED"
+	if e.Kind == images.Unmapped {
+		what, code = "Image unmapped: ", "IMAGE_UNMAPPED"
+	}
+	if m.watched[w.p.PID] != w || e.Kind == images.Unmapped && !m.Rules.Unmapped || e.Kind == images.Mapped && !m.Rules.Mapped {
+		return
+	}
+	text := fmt.Sprintf("%s%s at %#x", what, e.Path, e.Addr)
+	m.Observer.Event(w.p, text)
+	if m.Rules.Filter.Match(e.Path) {
+		m.start(w, &Due{Reason: text, Code: code, Shown: true})
+	}
+}

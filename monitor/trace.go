@@ -1,0 +1,135 @@
+package monitor
+
+import (
+	"fmt"
+
+	"procdump/target"
+)
+
+// happening is what a tracer saw. The thread that it happened to stands still
+// until the handler returns.
+type happening struct {
+	kind   happeningKind
+	pid    int
+	tid    int
+	signal int
+	fatal  bool   // the signal is about to kill the process
+	text   string // of a signal: "SIGSEGV.SEGV_MAPERR at 0x10"
+	code   string // of a signal, for the dump's name
+	child  int    // of a fork
+	status string // of an end: "exit code 3", "killed by SIGKILL"
+	stop   stopper
+}
+
+type happeningKind uint8
+
+const (
+	hapSignal happeningKind = iota
+	hapEnding               // the process is about to end, its memory is whole
+	hapThreadStart
+	hapThreadExit
+	hapExec
+	hapFork
+	hapGone
+)
+
+// happened handles what a tracer saw, in a goroutine of its own.
+func (m *monitor) happened(t *tree, h happening) {
+	switch h.kind {
+	case hapFork:
+		m.ask(func() { m.addPID(h.child, t) })
+		return
+	case hapExec:
+		m.ask(func() { m.renamed(h.pid) })
+		return
+	case hapGone:
+		m.ask(func() {
+			t.gone[h.pid] = true
+			if w := m.watched[h.pid]; w != nil {
+				m.ended(w, h.status)
+			}
+		})
+		return
+	}
+	var w *watched
+	if !m.ask(func() { w = m.traced(h.pid, t) }) || w == nil {
+		return
+	}
+	select {
+	case w.turn <- struct{}{}: // one dump of a process at a time
+		defer func() { <-w.turn }()
+	case <-m.quit:
+		return
+	}
+	var d *Due
+	if m.ask(func() { d = m.decide(w, &h) }) && d != nil {
+		d.stop = h.stop
+		m.take(w, d)
+	}
+}
+
+// traced is the watched process of a tracer's event. Something may happen to a
+// process before it has been told that there is one: it is added then.
+func (m *monitor) traced(pid int, t *tree) *watched {
+	if w := m.watched[pid]; w != nil {
+		return w
+	}
+	return m.addPID(pid, t)
+}
+
+// renamed looks again at a process that executed another program.
+func (m *monitor) renamed(pid int) {
+	w := m.watched[pid]
+	if w == nil {
+		return
+	}
+	w.standIn = false
+	if p, err := target.Get(pid); err == nil {
+		w.p = p
+	}
+}
+
+// decide tells whether a dump is due for what happened; it is admitted then.
+func (m *monitor) decide(w *watched, h *happening) *Due {
+	if m.watched[h.pid] != w || w.standIn {
+		return nil
+	}
+	d := &Due{}
+	switch h.kind {
+	case hapSignal:
+		what := "Exception"
+		switch {
+		case h.fatal && m.Rules.Unhandled:
+			what = "Unhandled"
+		case !m.Rules.wants(h.signal):
+			return nil
+		case !m.Rules.FirstChance || !m.Rules.errorSignal(h.signal):
+			what = "Signal"
+		}
+		text := fmt.Sprintf("%s: %s (thread %d)", what, h.text, h.tid)
+		m.Observer.Event(w.p, text)
+		if !m.Rules.Filter.Match(h.text) {
+			return nil
+		}
+		d.Reason, d.Code, d.Shown = text, h.code, true
+	case hapEnding:
+		if !m.Rules.Terminate {
+			return nil
+		}
+		d.Reason, d.Code = "Terminating: "+h.status, "EXIT"
+	case hapThreadStart:
+		if !m.Rules.ThreadStart {
+			return nil
+		}
+		d.Reason, d.Code = fmt.Sprintf("Thread created: %d", h.tid), "THREAD_CREATED"
+	case hapThreadExit:
+		if !m.Rules.ThreadExit {
+			return nil
+		}
+		d.Reason, d.Code = fmt.Sprintf("Thread exited: %d", h.tid), "THREAD_EXITED"
+	}
+	if !m.admit(w, d) {
+		return nil
+	}
+	return d
+}

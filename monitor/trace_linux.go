@@ -1,0 +1,127 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+
+	"procdump/capture"
+	"procdump/internal/signals"
+	"procdump/live/linux"
+	"procdump/snapshot"
+)
+
+// tree is the tracer of a process and, where these are followed, of its
+// descendants.
+type tree struct {
+	tracer *linux.Tracer
+	users  int          // watched processes; the loop's, as what follows
+	gone   map[int]bool // processes that have ended
+
+	once sync.Once
+}
+
+// newTree starts a tracer.
+func (m *monitor) newTree() (*tree, error) {
+	r := &m.Rules
+	var wanted linux.SignalSet
+	for sig := 1; sig <= signals.Max; sig++ {
+		if r.wants(sig) {
+			wanted |= linux.Signals(sig)
+		}
+	}
+	t := &tree{gone: map[int]bool{}}
+	var err error
+	t.tracer, err = linux.NewTracer(linux.TraceOptions{Children: m.Scope.Tree, Signals: wanted, Unhandled: r.Unhandled,
+		ExitEvents: r.Terminate, ThreadEvents: r.ThreadStart || r.ThreadExit, ExecEvents: true,
+		Urgent: m.Scope.newcomers(), Live: m.Live.linux()},
+		func(e *linux.TraceEvent) { m.happened(t, happeningOf(e)) })
+	return t, err
+}
+
+// keepSpares fills m.spares until Run ends.
+func (m *monitor) keepSpares() {
+	for {
+		t, err := m.newTree()
+		if err != nil {
+			return // trace will say it
+		}
+		select {
+		case m.spares <- t:
+		case <-m.quit:
+			t.close()
+			return
+		}
+	}
+}
+
+// trace attaches to a process, on whatever goroutine.
+func (m *monitor) trace(pid int) (*tree, error) {
+	var t *tree
+	select {
+	case t = <-m.spares:
+	default:
+		var err error
+		if t, err = m.newTree(); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.tracer.Attach(pid); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// release ends the tracing of a process; that of the last one ends the tracer.
+func (t *tree) release(pid int) {
+	if t.users--; t.users == 0 {
+		t.close()
+		return
+	}
+	t.tracer.Detach(pid)
+}
+
+// close lets everything go.
+func (t *tree) close() { t.once.Do(t.tracer.Close) }
+
+var happeningKinds = map[linux.EventKind]happeningKind{
+	linux.EventSignal: hapSignal, linux.EventExit: hapEnding, linux.EventThreadStart: hapThreadStart,
+	linux.EventThreadExit: hapThreadExit, linux.EventExec: hapExec, linux.EventFork: hapFork, linux.EventGone: hapGone,
+}
+
+// happeningOf is an event of a tracer in this package's terms.
+func happeningOf(e *linux.TraceEvent) happening {
+	h := happening{kind: happeningKinds[e.Kind], pid: e.PID, tid: e.TID, signal: e.Signal, fatal: e.Unhandled}
+	switch e.Kind {
+	case linux.EventSignal:
+		h.text = signals.ExceptionText(e.Signal, e.Code, e.Addr)
+		h.code = strings.ReplaceAll(h.text, " ", "_")
+	case linux.EventFork:
+		h.child = e.PID
+	case linux.EventExit, linux.EventGone:
+		h.status = statusText(syscall.WaitStatus(e.Status))
+	}
+	h.stop = func(ctx context.Context, prepare func(*snapshot.Process) error) (capture.Source, error) {
+		s, err := e.Stop(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := prepare(s.Process); err != nil {
+			s.Resume()
+			return nil, err
+		}
+		return source{s}, nil
+	}
+	return h
+}
+
+// statusText says how a process ends.
+func statusText(s syscall.WaitStatus) string {
+	if s.Signaled() {
+		return "killed by " + signals.Name(int(s.Signal()))
+	}
+	return fmt.Sprintf("exit code %d", s.ExitStatus())
+}

@@ -1,0 +1,100 @@
+package monitor
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"procdump/target"
+)
+
+// identity tells a process from a later one with its PID.
+type identity struct {
+	pid   int
+	start int64 // Unix time, ns
+}
+
+func identify(p target.Process) identity { return identity{p.PID, p.Start.UnixNano()} }
+
+// watched is the state of one process.
+type watched struct {
+	p       target.Process
+	ctx     context.Context // of its dumps
+	cancel  context.CancelFunc
+	standIn bool // it is not yet the program that is being launched
+	// turn is held by the one dump that is under way or being decided on.
+	turn chan struct{}
+
+	dumping bool      // one is under way
+	next    time.Time // of the next dump, where the clock decides
+	lost    time.Time // when /proc did not have it any more
+	gone    bool      // it ended during a dump
+	status  string    // how
+
+	gauges    gauges
+	tree      *tree // that traces it; nil: it is not traced
+	closers   []func()
+	announced io.Closer
+}
+
+// watch looks at a process and takes what its rules need.
+func (m *monitor) watch(p target.Process, t *tree) (*watched, error) {
+	w := &watched{p: p, turn: make(chan struct{}, 1)}
+	w.ctx, w.cancel = context.WithCancel(m.ctx)
+	if t == nil {
+		if err := target.Check(p); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.equip(w, t); err != nil {
+		w.close()
+		return nil, err
+	}
+	watch, err := target.Announce(p.PID, m.cancel)
+	if err != nil {
+		m.Observer.Warning(&p, "-cancel will not find this procdump: "+err.Error())
+	} else {
+		w.announced = watch
+	}
+	return w, nil
+}
+
+// equip opens what the process is watched by.
+func (m *monitor) equip(w *watched, t *tree) error {
+	if m.Rules.Traced() {
+		if t == nil {
+			var err error
+			if t, err = m.trace(w.p.PID); err != nil {
+				return err
+			}
+		}
+		t.users++
+		w.tree = t
+	}
+	if err := m.openGauges(w); err != nil {
+		return err
+	}
+	if m.output != nil {
+		if err := m.output.Add(w.p.PID); err != nil {
+			return err
+		}
+		w.closers = append(w.closers, func() { m.output.Remove(w.p.PID) })
+	}
+	return m.watchImages(w)
+}
+
+// close lets the process go.
+func (w *watched) close() {
+	w.cancel()
+	w.gauges.close()
+	for _, f := range w.closers {
+		f()
+	}
+	if w.tree != nil {
+		w.tree.release(w.p.PID)
+	}
+	if w.announced != nil {
+		// It waits for who asked, and they for us: not in the loop.
+		go w.announced.Close()
+	}
+}
