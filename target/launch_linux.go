@@ -24,15 +24,22 @@ func Launch(program string, args []string) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
+	launching.Lock()
+	defer launching.Unlock()
+	return execute(path, append([]string{program}, args...), path)
+}
+
+// execute starts a file. Whatever happens to it is said of the program.
+func execute(file string, argv []string, program string) (*Child, error) {
 	pidfd := -1
-	process, err := os.StartProcess(path, append([]string{program}, args...), &os.ProcAttr{
+	process, err := os.StartProcess(file, argv, &os.ProcAttr{
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd},
 	})
 	if err != nil {
-		return nil, launchError(path, err)
+		return nil, launchError(program, err)
 	}
-	c := &Child{PID: process.Pid, Program: path, done: make(chan struct{})}
+	c := &Child{PID: process.Pid, Program: program, done: make(chan struct{})}
 	process.Release() // Process.Wait would take the stops from a tracer in this process
 	go c.reap(pidfd)
 	return c, nil

@@ -110,6 +110,8 @@ func helper(mode string, args []string) error {
 		}
 		fmt.Println(c.PID)
 		return nil
+	case "held":
+		return heldHelper(args)
 	default:
 		return errors.New("no helper " + mode)
 	}

@@ -8,5 +8,9 @@
 // it go on. Whatever happens to the dumper, the kernel detaches a dead tracer's
 // threads and they run on.
 //
+// A Tracer stays attached to whole processes, reports what happens to them
+// (signals, ends, new threads, executed programs), and makes a Stopped of them
+// from within such an event or at any other time.
+//
 // The package builds on every system and does something on Linux only.
 package linux

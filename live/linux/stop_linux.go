@@ -55,7 +55,7 @@ func stopAll(ctx context.Context, pid int) (held []stopped, lost []missed, begin
 				continue
 			}
 			seen[tid], quiet = true, -1
-			ok, err := seize(pid, tid)
+			ok, err := seize(pid, tid, 0)
 			if err != nil {
 				return held, lost, begin, err
 			}
@@ -85,7 +85,7 @@ func stopAll(ctx context.Context, pid int) (held []stopped, lost []missed, begin
 	}
 	if len(held) == 0 {
 		if len(lost) > 0 {
-			return nil, lost, begin, fmt.Errorf("stop process %d: none of its %d threads stopped within %v (state %c: waiting in the kernel, which nothing can interrupt)", pid, len(lost), stopTimeout, lost[0].state)
+			return nil, lost, begin, fmt.Errorf("stop process %d: %w", pid, noneStopped(lost))
 		}
 		return nil, nil, begin, ErrGone
 	}
@@ -94,8 +94,8 @@ func stopAll(ctx context.Context, pid int) (held []stopped, lost []missed, begin
 
 // seize attaches to a thread. It reports false for one that has exited, and an
 // error where it may not be attached to.
-func seize(pid, tid int) (bool, error) {
-	err := ptrace.Seize(tid)
+func seize(pid, tid, options int) (bool, error) {
+	err := ptrace.SeizeWith(tid, options)
 	switch {
 	case err == nil:
 		return true, nil
@@ -145,8 +145,7 @@ func await(ctx context.Context, pid int, tids []int, deadline time.Time) (held [
 		nap = min(nap*2, 2*time.Millisecond)
 	}
 	for _, tid := range tids {
-		st, _ := readStat(procPath(pid, "task", fmt.Sprint(tid), "stat"))
-		lost = append(lost, missed{tid, st.state, fmt.Sprintf("did not stop within %v: it waits in the kernel, uninterruptibly", stopTimeout)})
+		lost = append(lost, missedThread(pid, tid))
 	}
 	return held, lost, nil
 }
@@ -156,6 +155,17 @@ func await(ctx context.Context, pid int, tids []int, deadline time.Time) (held [
 func ended(pid, tid int) bool {
 	st, err := readStat(procPath(pid, "task", fmt.Sprint(tid), "stat"))
 	return err != nil || st.state == 'Z' || st.state == 'X'
+}
+
+// missedThread describes a thread that did not stop in time.
+func missedThread(pid, tid int) missed {
+	st, _ := readStat(procPath(pid, "task", fmt.Sprint(tid), "stat"))
+	return missed{tid, st.state, fmt.Sprintf("did not stop within %v: it waits in the kernel, uninterruptibly", stopTimeout)}
+}
+
+func noneStopped(lost []missed) error {
+	return fmt.Errorf("none of its %d threads stopped within %v (state %c: waiting in the kernel, which nothing can interrupt): %w",
+		len(lost), stopTimeout, lost[0].state, syscall.ETIMEDOUT)
 }
 
 // release lets threads go on, each with the signal it was about to take.

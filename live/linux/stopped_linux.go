@@ -18,7 +18,8 @@ import (
 type Stopped struct {
 	Process *snapshot.Process
 
-	tracer *tracer
+	holder holder
+	event  *TraceEvent // why it was stopped; nil: on request
 	held   []stopped
 	begin  time.Time
 	pause  time.Duration
@@ -26,6 +27,12 @@ type Stopped struct {
 	closed sync.Once
 	mem    *Memory
 	fresh  *Target // of a process that has executed another program
+}
+
+// holder is who holds the threads of a Stopped.
+type holder interface {
+	do(func())         // runs on the thread that traces them
+	letGo(h []stopped) // lets them go on; nothing is done for this Stopped afterwards
 }
 
 // Stop stops every thread and completes the snapshot. The caller must call
@@ -40,18 +47,30 @@ func (t *Target) Stop(ctx context.Context) (s *Stopped, err error) {
 }
 
 func (t *Target) stop(ctx context.Context) (*Stopped, error) {
-	s := &Stopped{tracer: newTracer()}
+	tracer := newTracer()
+	s := &Stopped{holder: tracer}
 	var lost []missed
 	var err error
-	s.tracer.do(func() { s.held, lost, s.begin, err = stopAll(ctx, t.PID) })
+	tracer.do(func() { s.held, lost, s.begin, err = stopAll(ctx, t.PID) })
 	if err != nil {
-		s.tracer.end()
+		tracer.end()
 		return nil, err
 	}
+	return t.complete(s, lost)
+}
+
+// complete reads what is to be read of a process that is held. On an error it
+// goes on.
+func (t *Target) complete(s *Stopped, lost []missed) (*Stopped, error) {
+	var err error
 	if !t.sameProgram(s.held[0].tid) {
 		// It has executed another program since: look at it anew.
-		if s.fresh, err = Open(t.PID, t.opts); err == nil {
-			t = s.fresh
+		var fresh *Target
+		if fresh, err = open(t.PID, s.held[0].tid, t.opts); err == nil {
+			if s.fresh != nil {
+				s.fresh.Close()
+			}
+			s.fresh, t = fresh, fresh
 		}
 	}
 	if err == nil {
@@ -126,16 +145,22 @@ func (s *Stopped) readRegions(t *Target, mm int) error {
 	return nil
 }
 
-// readThreads reads the registers of every held thread. The leader, or the
-// oldest thread left, comes first.
+// readThreads reads the registers of every held thread. The one that the event
+// happened to comes first, then the leader, or the oldest thread left.
 func (s *Stopped) readThreads(t *Target) error {
 	p := s.Process
-	sort.Slice(s.held, func(i, j int) bool {
-		a, b := s.held[i].tid, s.held[j].tid
-		return a != b && (a == t.PID || b != t.PID && a < b)
-	})
+	rank := func(tid int) int {
+		switch {
+		case s.event != nil && tid == s.event.TID:
+			return -2
+		case tid == t.PID:
+			return -1
+		}
+		return tid
+	}
+	sort.Slice(s.held, func(i, j int) bool { return rank(s.held[i].tid) < rank(s.held[j].tid) })
 	var err error
-	s.tracer.do(func() {
+	s.holder.do(func() {
 		rr := newRegReader(t.opts.View64)
 		for _, h := range s.held {
 			th, ok := t.threads[h.tid]
@@ -154,7 +179,10 @@ func (s *Stopped) readThreads(t *Target) error {
 			if mask, merr := ptrace.Sigmask(h.tid); merr == nil {
 				th.Blocked = mask
 			}
-			if h.signal != 0 {
+			switch {
+			case s.event != nil && h.tid == s.event.TID:
+				s.event.describe(p, &th)
+			case h.signal != 0:
 				// It was about to take this one; in the dump it is still pending.
 				th.Pending |= 1 << (h.signal - 1)
 			}
@@ -250,9 +278,8 @@ func (s *Stopped) Unknown() []snapshot.LeftOut {
 // after it is not the snapshot any more.
 func (s *Stopped) LetGo() {
 	s.letGo.Do(func() {
-		s.tracer.do(func() { release(s.held) })
+		s.holder.letGo(s.held)
 		s.pause = time.Since(s.begin)
-		s.tracer.end()
 	})
 }
 

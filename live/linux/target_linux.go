@@ -42,7 +42,7 @@ type Target struct {
 // of ptrace(2) and fails with fs.ErrPermission without them.
 func Open(pid int, o Options) (t *Target, err error) {
 	err = whileAlive(pid, func() error {
-		t, err = open(pid, o)
+		t, err = open(pid, pid, o)
 		return err
 	})
 	return t, err
@@ -64,13 +64,14 @@ func whileAlive(pid int, try func() error) error {
 	}
 }
 
-func open(pid int, o Options) (*Target, error) {
-	t := &Target{PID: pid, opts: o, mm: pid, modules: moduleCache{}, threads: map[int]snapshot.Thread{}}
+// open reads a process; mm is a thread that should have its memory.
+func open(pid, mm int, o Options) (*Target, error) {
+	t := &Target{PID: pid, opts: o, mm: mm, modules: moduleCache{}, threads: map[int]snapshot.Thread{}}
 	st, err := readStat(procPath(pid, "stat"))
 	if err != nil {
 		return nil, orGoneProc(err)
 	}
-	if st.state == 'Z' {
+	if st.state == 'Z' && mm == pid {
 		t.mm = livingThread(pid)
 	}
 	if t.smaps, err = readSmaps(procPath(t.mm, "smaps")); err != nil {

@@ -14,25 +14,28 @@ type tracer struct {
 
 func newTracer() *tracer {
 	t := &tracer{make(chan func()), make(chan struct{})}
-	go t.run()
+	go onThread(t.done, func() {
+		for f := range t.calls {
+			f()
+		}
+	})
 	return t
 }
 
-func (t *tracer) run() {
-	// Not unlocked: the thread ends with the goroutine, and with it any
-	// attachment that an error might have left. Only the process's first
-	// thread would not end: leave it to others.
+// onThread runs f on an operating-system thread of its own, which ends with it,
+// and with it any attachment that is left.
+func onThread(done chan struct{}, f func()) {
+	// Not unlocked: a goroutine that ends locked ends its thread. Only the
+	// process's first thread would not end: leave it to others.
 	runtime.LockOSThread()
 	if syscall.Gettid() == syscall.Getpid() {
-		go t.run()
-		<-t.done
+		go onThread(done, f)
+		<-done
 		runtime.UnlockOSThread()
 		return
 	}
-	defer close(t.done)
-	for f := range t.calls {
-		f()
-	}
+	defer close(done)
+	f()
 }
 
 // do runs f on the tracer's thread and waits for it.
@@ -43,6 +46,12 @@ func (t *tracer) do(f func()) {
 		f()
 	}
 	<-ret
+}
+
+// letGo lets the threads go on and ends the tracer.
+func (t *tracer) letGo(held []stopped) {
+	t.do(func() { release(held) })
+	t.end()
 }
 
 // end lets the thread go, detaching what it still traces.

@@ -9,11 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Requests and constants of linux/ptrace.h that x/sys/unix lacks.
-const (
-	reqGetSigmask = 0x420a // PTRACE_GETSIGMASK
-	eventStop     = 128    // PTRACE_EVENT_STOP
-)
+// reqGetSigmask is a request of linux/ptrace.h that x/sys/unix lacks.
+const reqGetSigmask = 0x420a // PTRACE_GETSIGMASK
 
 func ptrace(req, tid int, addr, data uintptr) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
@@ -22,9 +19,6 @@ func ptrace(req, tid int, addr, data uintptr) error {
 	}
 	return nil
 }
-
-// Seize makes the calling thread the tracer of tid without stopping it.
-func Seize(tid int) error { return ptrace(unix.PTRACE_SEIZE, tid, 0, 0) }
 
 // Interrupt asks a seized thread to stop; Wait reports the stop.
 func Interrupt(tid int) error { return ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0) }
@@ -45,8 +39,7 @@ func Regset(tid int, typ uint32, buf []byte) (int, error) {
 // that a thread in a signal-delivery-stop is about to take.
 func Siginfo(tid int) ([]byte, error) {
 	buf := make([]byte, 128)
-	err := ptrace(unix.PTRACE_GETSIGINFO, tid, 0, uintptr(unsafe.Pointer(&buf[0])))
-	return buf, err
+	return buf, ReadSiginfo(tid, buf)
 }
 
 // Sigmask reads the set of signals a stopped thread blocks.
@@ -63,46 +56,23 @@ type Stop struct {
 	Signal  int  // the signal it is about to take and that Detach must hand back; 0: none
 }
 
-// siginfo fields of a child's change (sigaction(2)): byte offsets, and codes.
-const (
-	offCode, offPID, offStatus = 8, 16, 24
-
-	cldExited, cldKilled, cldDumped = 1, 2, 3
-)
-
 // Wait looks, without blocking, whether tid has stopped. It leaves the stop to
-// be waited for (WNOWAIT): a tracer that has consumed the stop of a thread
-// about to take a signal owns that signal, and would take it along into its
-// own death.
+// be waited for, as Waiter does.
 func Wait(tid int) (Stop, error) {
-	var si [128]byte
-	for {
-		_, _, e := unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&si[0])),
-			unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0, 0)
-		switch {
-		case e == unix.EINTR:
-			continue
-		case e == unix.ECHILD:
-			return Stop{Gone: true}, nil
-		case e != 0:
-			return Stop{}, e
-		}
-		break
-	}
-	le := binary.LittleEndian
-	if le.Uint32(si[offPID:]) == 0 {
-		return Stop{}, nil
-	}
-	status := int(le.Uint32(si[offStatus:]))
-	switch le.Uint32(si[offCode:]) {
-	case cldExited, cldKilled, cldDumped:
-		_, _ = unix.Wait4(tid, nil, unix.WALL|unix.WNOHANG, nil)
+	var w Waiter
+	c, err := w.Peek(tid)
+	switch {
+	case err == unix.ECHILD:
 		return Stop{Gone: true}, nil
-	}
-	if status>>8 == eventStop {
+	case err != nil || c.TID == 0:
+		return Stop{}, err
+	case c.Ended:
+		Reap(tid)
+		return Stop{Gone: true}, nil
+	case c.Event() != 0:
 		return Stop{Stopped: true}, nil
 	}
-	return Stop{Stopped: true, Signal: status & 0x7f}, nil
+	return Stop{Stopped: true, Signal: c.Signal()}, nil
 }
 
 // Nap sleeps for d in the calling thread, without the scheduler's help: the
