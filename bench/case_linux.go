@@ -17,7 +17,7 @@ type shape struct {
 	mib, percent, threads int
 }
 
-// benchCase is one victim and those who dump it.
+// benchCase is one victim and those who dump it, or what watch sets up.
 type benchCase struct {
 	name    string
 	shape   shape
@@ -25,6 +25,7 @@ type benchCase struct {
 	long    bool // left out with -short
 	rounds  int  // times the number asked for
 	fresh   bool // each run has a victim of its own
+	watch   func(b *bench) (*watch, error)
 }
 
 func cases() []benchCase {
@@ -33,7 +34,7 @@ func cases() []benchCase {
 		{toolLimit, placeDisk}, {toolEarly, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}, {toolKernel, placeDisk},
 	}
 	mini := []entry{{toolIdle, placeTmpfs}, {toolMini, placeTmpfs}, {toolGcore, placeTmpfs}}
-	return []benchCase{
+	return append([]benchCase{
 		{name: "1GiB", shape: shape{1024, 100, 2}, entries: full, rounds: 1},
 		{name: "4GiB", shape: shape{4096, 100, 2}, entries: full, rounds: 1, long: true},
 		// gcore fills the holes of its victim with the zero page.
@@ -43,11 +44,14 @@ func cases() []benchCase {
 			entries: []entry{{toolLimit, placeTmpfs}, {toolPacked, placeTmpfs}, {toolGcoreZstd, placeTmpfs}}},
 		{name: "threads10", shape: shape{1, 100, 10}, entries: mini, rounds: 3},
 		{name: "threads1000", shape: shape{1, 100, 1000}, entries: mini, rounds: 3},
-	}
+	}, watchCases()...)
 }
 
 // play runs the rounds of a case. A contestant that fails is not asked again.
 func (b *bench) play(c benchCase, rounds int) (*result, error) {
+	if c.watch != nil {
+		return b.playWatch(c, rounds*c.rounds)
+	}
 	var v *victim
 	if !c.fresh {
 		var err error

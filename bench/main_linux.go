@@ -41,6 +41,8 @@ func child(mode string, args []string) error {
 	switch mode {
 	case "limit":
 		return copyMemory(args)
+	case "look":
+		return look(os.Stdin, os.Stdout)
 	case "prewarm":
 		return prewarm(args)
 	case "guard":
@@ -138,6 +140,9 @@ func benchmark() (good bool, err error) {
 	if err := writeTable(os.Stdout, results); err != nil {
 		return false, err
 	}
+	if err := writeWatchTable(os.Stdout, results); err != nil {
+		return false, err
+	}
 	return writeVerdicts(os.Stdout, judge(results)), nil
 }
 
@@ -171,6 +176,12 @@ func setUp(o options) (b *bench, cleanup func(), err error) {
 	}
 	dirs = append(dirs, tmp)
 	if b.victim, err = buildVictim(tmp); err != nil {
+		return nil, cleanup, err
+	}
+	if b.actor, err = buildActor(tmp); err != nil {
+		return nil, cleanup, err
+	}
+	if b.crowd, err = buildCrowd(tmp); err != nil {
 		return nil, cleanup, err
 	}
 	if b.procdump == "" {

@@ -18,10 +18,52 @@ const (
 	placeDisk  = "disk"
 )
 
-// result is a case's table rows.
+// Names of those who watch.
+const (
+	nameNobody    = "nobody"
+	nameWatch     = "procdump -c -m"
+	nameLeast     = "pread of stat"
+	nameNewcomers = "procdump -w -all -e"
+	nameTrace     = "procdump -e"
+	nameOutput    = "procdump -l"
+	nameGDB       = "gdb"
+)
+
+// What is measured of those who watch, where a contestant has several figures.
+const (
+	figureSample  = "sample of a process"
+	figureNoticed = "execve to watched"
+)
+
+// Cases of watching that verdicts refer to.
+const (
+	caseMany      = "watch5000"
+	caseExec      = "exec"
+	caseSyscalls  = "syscalls"
+	caseSignals   = "signals"
+	caseLinesNull = "lines-null"
+	caseLinesFile = "lines-file"
+)
+
+// result is a case's table rows: of those who dump, or of those who watch.
 type result struct {
-	name string
-	rows []*row
+	name    string
+	rows    []*row
+	watched []*watchRow
+}
+
+// watchedBy finds the row of who watches and of a figure, "" for any; nil if
+// it did not take part.
+func (r *result) watchedBy(who, figure string) *watchRow {
+	if r == nil {
+		return nil
+	}
+	for _, x := range r.watched {
+		if x.who == who && (figure == "" || x.figure == figure) {
+			return x
+		}
+	}
+	return nil
 }
 
 // row finds a contestant's row, nil if it did not take part.

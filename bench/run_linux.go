@@ -21,6 +21,8 @@ type bench struct {
 	self     string // this program, for its child modes
 	procdump string
 	victim   string // the victim's program
+	actor    string // and those of the ones to be watched
+	crowd    crowd
 	places   map[string]string
 }
 

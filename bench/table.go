@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -14,8 +15,11 @@ spread: slowest run over fastest. limit: the faster of the two where there are t
 pause: as procdump says / as the victim's beating thread saw it. Medians.
 `
 
-// writeTable prints a table of all results.
+// writeTable prints a table of the dumps, if there are any.
 func writeTable(w io.Writer, results []*result) error {
+	if !slices.ContainsFunc(results, func(r *result) bool { return len(r.rows) > 0 }) {
+		return nil
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "case\tto\ttool\tspeed/limit\tspeed/gcore\twall+sync s\tspread\tcpu s\tpeak RSS MiB\tpause ms\ton disk MiB\truns")
 	var failures []string

@@ -59,9 +59,10 @@ func judge(results []*result) []verdict {
 	all = append(all, atLeast(fmt.Sprintf("sparse victim: speed ≥ %.0f × gcore's", leastSparse), s,
 		ratio(s.row(nameProcdump, placeTmpfs), s.row(nameGcore, placeTmpfs), wallOf), leastSparse, ""))
 	all = append(all, memory(results))
-	return append(all,
+	all = append(all,
 		pause("mini dump of 10 threads", byName["threads10"], mostPauseFew),
 		pause("mini dump of 1,000 threads", byName["threads1000"], mostPauseMany))
+	return append(all, judgeWatching(byName)...)
 }
 
 // ofLimit compares with the limit, if that is one.

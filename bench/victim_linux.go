@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -18,13 +19,17 @@ var victimSource []byte
 
 // buildVictim compiles the victim into dir.
 func buildVictim(dir string) (string, error) {
-	src, out := filepath.Join(dir, "victim.c"), filepath.Join(dir, "victim")
-	if err := os.WriteFile(src, victimSource, 0o600); err != nil {
-		return "", fmt.Errorf("write victim's source: %w", err)
+	return compile(dir, "victim", victimSource, "-pthread")
+}
+
+func compile(dir, name string, source []byte, flags ...string) (string, error) {
+	src, out := filepath.Join(dir, name+".c"), filepath.Join(dir, name)
+	if err := os.WriteFile(src, source, 0o600); err != nil {
+		return "", fmt.Errorf("write %s's source: %w", name, err)
 	}
-	msg, err := exec.Command("gcc", "-std=gnu11", "-O2", "-pthread", "-o", out, src).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build victim: %w\n%s", err, msg)
+	argv := append([]string{"-std=gnu11", "-O2", "-o", out, src}, flags...)
+	if msg, err := exec.Command("gcc", argv...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, msg)
 	}
 	return out, nil
 }
@@ -42,28 +47,35 @@ type victim struct {
 }
 
 func startVictim(program string, s shape) (*victim, error) {
-	v := &victim{cmd: exec.Command(program, strconv.Itoa(s.mib), strconv.Itoa(s.percent), strconv.Itoa(s.threads))}
-	v.cmd.Stderr = os.Stderr
-	var err error
-	if v.in, err = v.cmd.StdinPipe(); err != nil {
-		return nil, fmt.Errorf("start victim: %w", err)
-	}
-	out, err := v.cmd.StdoutPipe()
+	v, ready, err := startAsked(program, strconv.Itoa(s.mib), strconv.Itoa(s.percent), strconv.Itoa(s.threads))
 	if err != nil {
-		return nil, fmt.Errorf("start victim: %w", err)
-	}
-	v.out = bufio.NewReader(out)
-	if err := v.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start victim: %w", err)
-	}
-	v.pid = v.cmd.Process.Pid
-	ready, err := v.answer("ready")
-	if err != nil {
-		v.stop()
 		return nil, err
 	}
 	v.addr, v.size, v.touched = uint64(ready["addr"]), ready["size"], ready["touched"]
 	return v, nil
+}
+
+// startAsked starts a program that answers questions; the first answer is "ready".
+func startAsked(argv ...string) (v *victim, ready map[string]int64, err error) {
+	v = &victim{cmd: exec.Command(argv[0], argv[1:]...)}
+	v.cmd.Stderr = os.Stderr
+	if v.in, err = v.cmd.StdinPipe(); err != nil {
+		return nil, nil, fmt.Errorf("start victim: %w", err)
+	}
+	out, err := v.cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("start victim: %w", err)
+	}
+	v.out = bufio.NewReader(out)
+	if err := v.cmd.Start(); err != nil {
+		return nil, nil, fmt.Errorf("start victim: %w", err)
+	}
+	v.pid = v.cmd.Process.Pid
+	if ready, err = v.answer("ready"); err != nil {
+		v.stop()
+		return nil, nil, err
+	}
+	return v, ready, nil
 }
 
 func (v *victim) stop() {
@@ -72,9 +84,25 @@ func (v *victim) stop() {
 	v.cmd.Wait()
 }
 
-// ask sends a word and returns the numbers of the answer.
-func (v *victim) ask(word string) (map[string]int64, error) {
-	if _, err := io.WriteString(v.in, word+"\n"); err != nil {
+// die makes an actor die of SIGSEGV; at is the moment before the fault and end
+// when it was gone, in nanoseconds since 1970.
+func (v *victim) die() (at, end int64, err error) {
+	a, err := v.ask("fault")
+	if err != nil {
+		return 0, 0, err
+	}
+	v.cmd.Wait()
+	end = time.Now().UnixNano()
+	if s, ok := v.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGSEGV {
+		return 0, 0, fmt.Errorf("the actor did not die of SIGSEGV: %s", v.cmd.ProcessState)
+	}
+	return a["at"], end, nil
+}
+
+// ask sends a word, and what belongs to it, and returns the numbers of the answer.
+func (v *victim) ask(word string, more ...string) (map[string]int64, error) {
+	line := strings.Join(append([]string{word}, more...), " ")
+	if _, err := io.WriteString(v.in, line+"\n"); err != nil {
 		return nil, fmt.Errorf("ask victim: %w", err)
 	}
 	return v.answer(word)

@@ -97,7 +97,7 @@ func (r *run) scope(ctx context.Context) (monitor.Scope, int) {
 	switch {
 	case err == nil:
 	case o.Wait && errors.Is(err, target.ErrNotFound):
-		r.console.Note("Waiting for process named %s...", o.Target)
+		// The monitor says that it waits, once it does.
 	default:
 		return failed(err)
 	}

@@ -28,15 +28,31 @@ func namedCopy(t testing.TB, name string) string {
 }
 
 // TestBriefProcesses runs many processes of one name that live for 5 ms. Those
-// that crash are dumped, and each ends as it would have.
+// that crash are dumped, and each ends as it would have. A machine that is too
+// busy to run procdump within these 5 ms gets three chances.
 func TestBriefProcesses(t *testing.T) {
 	exe := namedCopy(t, "brief")
-	w := watch(t, "-w", "-all", "-e", "-ntotal", "1000", "brief", "FOLDER")
-	time.Sleep(time.Second) // there is no event for "listening"
 	processes, crashers := 200, 20
 	if need.Long() {
 		processes, crashers = 1000, 100
 	}
+	const chances = 3
+	for n := 1; ; n++ {
+		dumps := briefProcesses(t, exe, processes, crashers)
+		if dumps == crashers {
+			return
+		}
+		if n == chances {
+			t.Fatalf("%d dumps of %d crashes, and no better before", dumps, crashers)
+		}
+		t.Logf("%d dumps of %d crashes", dumps, crashers)
+	}
+}
+
+// briefProcesses runs them once and returns how many dumps there are.
+func briefProcesses(t *testing.T, exe string, processes, crashers int) int {
+	w := watch(t, "-w", "-all", "-e", "-ntotal", "1000", "brief", "FOLDER")
+	w.await("note", 1)
 	var wg sync.WaitGroup
 	var next, wrong atomic.Int64
 	for range 4 {
@@ -60,18 +76,19 @@ func TestBriefProcesses(t *testing.T) {
 	if n := wrong.Load(); n > 0 {
 		t.Errorf("%d of %d processes ended otherwise than they would have", n, processes)
 	}
-	w.await("complete", crashers)
+	// A process dies only when its dump is written: none is under way now.
+	for deadline := time.Now().Add(5 * time.Second); len(w.events("complete")) < crashers && time.Now().Before(deadline); {
+		time.Sleep(50 * time.Millisecond)
+	}
 	if code := w.stop(); code != 130 {
 		t.Errorf("exit code %d after Ctrl-C", code)
-	}
-	if n := len(w.events("complete")); n != crashers {
-		t.Errorf("%d dumps of %d crashes", n, crashers)
 	}
 	for _, e := range w.events("trigger") {
 		if !strings.Contains(e.Reason, "SIGSEGV.SEGV_MAPERR at 0x10") {
 			t.Errorf("reason %q", e.Reason)
 		}
 	}
+	return len(w.events("complete"))
 }
 
 // TestWait waits for a process that does not exist yet.

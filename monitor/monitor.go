@@ -48,7 +48,7 @@ func Run(ctx context.Context, c Config) Outcome {
 	ctx, cancel := context.WithCancelCause(ctx)
 	m := &monitor{Config: c, ctx: ctx, watched: map[int]*watched{},
 		limits: trigger.Limiter[identity]{PerProcess: c.Limits.PerProcess, Total: c.Limits.Total, Cooldown: c.Limits.Cooldown},
-		posts:  make(chan func(), 64), quit: make(chan struct{}), slots: make(chan struct{}, maxParallel)}
+		posts:  make(chan func(), 4096), quit: make(chan struct{}), slots: make(chan struct{}, maxParallel)}
 	m.spares = make(chan *tree, spareTrees)
 	m.cancel = func() { cancel(ErrCancelled) }
 	m.waiting = c.Scope.newcomers()
@@ -68,7 +68,7 @@ func Run(ctx context.Context, c Config) Outcome {
 		m.note(context.Cause(ctx))
 	}
 	for _, w := range m.watched {
-		w.close()
+		m.letGo(w)
 	}
 	cancel(nil)
 	if m.Scope.Held != nil {
@@ -106,6 +106,9 @@ func (m *monitor) begin() {
 	if m.Scope.Child != nil {
 		m.launched()
 		return
+	}
+	if m.waiting && len(m.Scope.Processes) == 0 {
+		m.Observer.Note(fmt.Sprintf("Waiting for process named %s...", m.Scope.Selector))
 	}
 	for _, p := range m.Scope.Processes {
 		m.add(p, nil)
@@ -231,7 +234,7 @@ func (m *monitor) launched() {
 			m.post(func() {
 				if m.watched[p.PID] == w {
 					delete(m.watched, p.PID)
-					w.close()
+					m.letGo(w)
 				}
 				m.fail(nil, err)
 			})
@@ -299,7 +302,7 @@ func (m *monitor) ended(w *watched, status string) {
 		return // told when the dump is done
 	}
 	delete(m.watched, w.p.PID)
-	w.close()
+	m.letGo(w)
 	m.limits.Forget(identify(w.p))
 	m.arrivals.Delete(identify(w.p))
 	m.Observer.Exited(w.p, status)
@@ -311,5 +314,5 @@ func (m *monitor) ended(w *watched, status string) {
 // done stops watching a process that has all its dumps.
 func (m *monitor) done(w *watched) {
 	delete(m.watched, w.p.PID)
-	w.close()
+	m.letGo(w)
 }

@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -25,7 +26,12 @@ type sources struct {
 
 // spareTrees is how many tracers are kept ready for processes that appear: to
 // start a thread takes longer than some of them live.
-const spareTrees = 4
+const spareTrees = 32
+
+// spareProcessors is how many of its processors Go must have beside those that
+// dumps keep busy: the threads that notice and attach to new processes wait for
+// none then.
+const spareProcessors = 4
 
 // open opens what the rules and the scope need, so that what cannot work is
 // said at the start.
@@ -63,6 +69,7 @@ func (m *monitor) openProcesses() error {
 	}
 	m.processes = p
 	if m.Rules.Traced() {
+		runtime.GOMAXPROCS(runtime.NumCPU() + spareProcessors)
 		m.helpers.Go(m.keepSpares)
 	}
 	if method := p.Method(); strings.HasPrefix(method, "polling") {
@@ -158,7 +165,7 @@ func (m *monitor) arrived(pid int) {
 	if !m.post(func() {
 		if !m.waiting || m.watched[pid] != nil || m.add(p, t) == nil {
 			if t != nil && t.users == 0 {
-				t.close()
+				m.recycle(t, pid)
 			}
 		}
 	}) && t != nil {

@@ -80,7 +80,7 @@ func (m *monitor) finish(w *watched, err error) {
 		m.done(w)
 	case err != nil && !m.Rules.Any():
 		delete(m.watched, w.p.PID) // the next one would fail, too
-		w.close()
+		m.letGo(w)
 	case w.gone:
 		m.ended(w, w.status)
 	}

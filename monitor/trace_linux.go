@@ -75,13 +75,28 @@ func (m *monitor) trace(pid int) (*tree, error) {
 	return t, nil
 }
 
-// release ends the tracing of a process; that of the last one ends the tracer.
-func (t *tree) release(pid int) {
-	if t.users--; t.users == 0 {
-		t.close()
-		return
+// release ends the tracing of a process. The tracer of the last one ends, or
+// waits for another one if this has ended.
+func (m *monitor) release(t *tree, pid int) {
+	switch t.users--; {
+	case t.users > 0:
+		t.tracer.Detach(pid)
+	default:
+		m.recycle(t, pid)
 	}
-	t.tracer.Detach(pid)
+}
+
+// recycle gives back a tracer that has no users.
+func (m *monitor) recycle(t *tree, pid int) {
+	if t.gone[pid] && !m.Scope.Tree && m.Scope.newcomers() {
+		clear(t.gone)
+		select {
+		case m.spares <- t:
+			return
+		default:
+		}
+	}
+	t.close()
 }
 
 // close lets everything go.

@@ -47,7 +47,7 @@ func (m *monitor) watch(p target.Process, t *tree) (*watched, error) {
 		}
 	}
 	if err := m.equip(w, t); err != nil {
-		w.close()
+		m.letGo(w)
 		return nil, err
 	}
 	watch, err := target.Announce(p.PID, m.cancel)
@@ -83,15 +83,15 @@ func (m *monitor) equip(w *watched, t *tree) error {
 	return m.watchImages(w)
 }
 
-// close lets the process go.
-func (w *watched) close() {
+// letGo ends the watching of a process, which runs on.
+func (m *monitor) letGo(w *watched) {
 	w.cancel()
 	w.gauges.close()
 	for _, f := range w.closers {
 		f()
 	}
 	if w.tree != nil {
-		w.tree.release(w.p.PID)
+		m.release(w.tree, w.p.PID)
 	}
 	if w.announced != nil {
 		// It waits for who asked, and they for us: not in the loop.

@@ -29,7 +29,10 @@ func Check(Process) error { return unsupported("check process") }
 func ExplainDenied(int) error { return unsupported("explain denied access") }
 
 // Child is a launched program.
-type Child struct{ PID int }
+type Child struct {
+	PID     int
+	Program string
+}
 
 // Launch is not available on this system.
 func Launch(string, []string) (*Child, error) { return nil, unsupported("launch program") }
