@@ -52,6 +52,7 @@ func TestTriggers(t *testing.T) {
 		{name: "output", args: []string{"-l", "-f", "disaster"}, before: []string{"warn all is well", "files 10"}, fire: "warn a DISASTER happened", reason: "DISASTER", state: "", shown: "all is well"},
 		{name: "image", args: []string{"-e", "-ld", "-f", "libutil"}, before: []string{"dlopen libanl.so.1"}, fire: "dlopen libutil.so.1", reason: "libutil", state: "", shown: "libanl"},
 		{name: "hang", args: []string{"-h"}, before: []string{"vforkthread 1500"}, fire: "vforkthread 12000", reason: "Hung: thread", state: ""},
+		{name: "hang of all", args: []string{"-h"}, fire: "vfork 15000", reason: "Hung: thread", state: "vfork 15000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !strings.HasPrefix(c.name, "cpu") { // those need a core

@@ -83,7 +83,7 @@ func stopAll(ctx context.Context, pid int) (held []stopped, lost []missed, begin
 			return held, lost, begin, err
 		}
 	}
-	if len(held) == 0 {
+	if len(held) == 0 && !allAsleep(lost) {
 		if len(lost) > 0 {
 			return nil, lost, begin, fmt.Errorf("stop process %d: %w", pid, noneStopped(lost))
 		}

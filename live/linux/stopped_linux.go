@@ -63,10 +63,11 @@ func (t *Target) stop(ctx context.Context) (*Stopped, error) {
 // goes on.
 func (t *Target) complete(s *Stopped, lost []missed) (*Stopped, error) {
 	var err error
-	if !t.sameProgram(s.held[0].tid) {
+	mm := anyThread(s.held, lost)
+	if !t.sameProgram(mm) {
 		// It has executed another program since: look at it anew.
 		var fresh *Target
-		if fresh, err = open(t.PID, s.held[0].tid, t.opts); err == nil {
+		if fresh, err = open(t.PID, mm, t.opts); err == nil {
 			if s.fresh != nil {
 				s.fresh.Close()
 			}
@@ -83,13 +84,21 @@ func (t *Target) complete(s *Stopped, lost []missed) (*Stopped, error) {
 	return s, nil
 }
 
+// anyThread returns a thread that stands.
+func anyThread(held []stopped, lost []missed) int {
+	if len(held) == 0 {
+		return lost[0].tid
+	}
+	return held[0].tid
+}
+
 func (s *Stopped) snapshot(t *Target, lost []missed) error {
 	p := t.base
 	s.Process = &p
 	p.Info.Time = s.begin
 	p.Info.PauseMicros = -1
 	p.Info.Method = "stop-and-copy"
-	mm := s.held[0].tid
+	mm := anyThread(s.held, lost)
 	if err := s.readRegions(t, mm); err != nil {
 		return err
 	}
@@ -98,7 +107,12 @@ func (s *Stopped) snapshot(t *Target, lost []missed) error {
 		return fmt.Errorf("open memory of process %d: %w", t.PID, orGoneProc(err))
 	}
 	s.mem, p.Memory = mem, mem
-	if err := s.readThreads(t); err != nil {
+	if len(s.held) == 0 {
+		err = s.readAsleep(t, lost)
+	} else {
+		err = s.readThreads(t)
+	}
+	if err != nil {
 		return err
 	}
 	p.System.Machine = p.Threads[0].Registers.Machine

@@ -146,7 +146,7 @@ func (h *hold) finish(err error) {
 		}
 		h.held = append(h.held, s)
 	}
-	if err == nil && len(h.held) == 0 {
+	if err == nil && len(h.held) == 0 && !allAsleep(h.lost) {
 		err = ErrGone
 		if len(h.lost) > 0 {
 			err = noneStopped(h.lost)

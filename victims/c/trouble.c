@@ -11,6 +11,7 @@
 //	exit N / exitthread N
 //	dlopen FILE / dlclose
 //	print TEXT / warn TEXT / log PATH TEXT
+//	vfork MS            wait for a child in uninterruptible sleep
 //	vforkthread MS      a thread waits for a child in uninterruptible sleep
 #include "victim.h"
 #include <dlfcn.h>
@@ -181,6 +182,8 @@ int main(int argc, char **argv) {
 			close(s);
 		} else if (!strcmp(word, "vforkthread")) {
 			start(wait_in_vfork, (void *)n, NULL);
+		} else if (!strcmp(word, "vfork")) {
+			wait_in_vfork((void *)n);
 		}
 		say("done state=%s handled=%ld", word, (long)handled);
 		snprintf(state, sizeof state, "idle");
