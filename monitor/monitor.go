@@ -130,9 +130,9 @@ func (m *monitor) loop() {
 			return
 		case f := <-m.posts:
 			f()
-		case now := <-ticker.C:
+		case <-ticker.C:
 			m.sample()
-			m.show(now)
+			m.show(time.Now())
 			if next := m.period(); next != period {
 				period = next
 				ticker.Reset(period)
