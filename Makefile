@@ -14,8 +14,8 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 STATICCHECK_VERSION := v0.8.2
 STATICCHECK         := $(CACHE)/bin/staticcheck-$(STATICCHECK_VERSION)
 
-# How long each fuzz target runs in test-all.
-FUZZTIME ?= 120s
+# Seconds that each fuzz target of importance runs in test-all.
+FUZZTIME ?= 120
 # Packages under test: make test PKGS=./cli
 PKGS     ?= ./...
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 //go:embed victim/actor.c
@@ -49,6 +50,7 @@ func (c crowd) startSleepers(n int) (pids []int, stop func(), err error) {
 	cmd := exec.Command(c.program, "sleepers", strconv.Itoa(n), c.sleepers)
 	var errs strings.Builder
 	cmd.Stderr = &errs
+	cmd.WaitDelay = 10 * time.Second
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, nil, fmt.Errorf("start sleepers: %w", err)

@@ -1,9 +1,9 @@
-// Bench measures procdump against its peers and against what the machine can
-// do at all:
+// Bench measures procdump's dumps and its watching against its peers and against
+// what the machine can do at all:
 //
 //	go run ./bench [-short] [-only CASE] [-n ROUNDS]
 //
-// It prints one table and then what must hold, each line with PASS, FAIL or ?
+// It prints a table of the dumps, one of the watching, and then what must hold, each line with PASS, FAIL or ?
 // and the figure that decides; unless all pass it exits with 1. A ? says that
 // the limit itself varied too much, or was beaten by too much, to judge by it.
 // Linux only.
@@ -23,4 +23,21 @@
 //
 // Where it writes to disk, time counts until the data is there: procdump syncs
 // its file, so the other files are synced too, and the time of that is added.
+//
+// What watching costs those that are watched, and how soon it notices, is
+// measured on processes of the benchmark's own (victim/actor.c and
+// victim/crowd.c), with and without procdump in turn:
+//
+//   - watch1 to watch5000: CPU time and memory of sampling that many sleeping
+//     processes once a second for ten seconds, beside a helper that only reads
+//     the CPU clock of each, the cheapest sign of life that there is.
+//   - exec: from execve to the event that a process is watched, for processes
+//     that live 5 ms, and by how much their own first instruction is delayed.
+//   - threshold, fault: from crossing a limit of memory to standing still, and
+//     from a fault to the complete dump, by the clocks of the process and of
+//     procdump's events.
+//   - syscalls, signals, threads: how much slower a process is that does nothing
+//     else, under -e and under gdb.
+//   - lines-null, lines-file: the same of one that only writes lines, under -l;
+//     requests: of one that works for some 20 µs between two lines.
 package main

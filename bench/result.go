@@ -22,7 +22,7 @@ const (
 const (
 	nameNobody    = "nobody"
 	nameWatch     = "procdump -c -m"
-	nameLeast     = "pread of stat"
+	nameLeast     = "CPU clock only"
 	nameNewcomers = "procdump -w -all -e"
 	nameTrace     = "procdump -e"
 	nameOutput    = "procdump -l"
@@ -43,6 +43,7 @@ const (
 	caseSignals   = "signals"
 	caseLinesNull = "lines-null"
 	caseLinesFile = "lines-file"
+	caseRequests  = "requests"
 )
 
 // result is a case's table rows: of those who dump, or of those who watch.

@@ -76,10 +76,11 @@ func watchCases() []benchCase {
 		{name: caseExec, rounds: 1, watch: watchExec},
 		{name: "threshold", rounds: 1, watch: watchThreshold},
 		{name: "fault", rounds: 1, watch: watchFault},
-		{name: caseSyscalls, rounds: 1, watch: slowDown("syscalls", "system call", nobody, traced, debugged)},
-		{name: caseSignals, rounds: 1, watch: slowDown("signals", "handled SIGSEGV", nobody, traced, debugged)},
-		{name: "threads", rounds: 1, watch: slowDown("threads", "thread begun and joined", nobody, traced, debugged)},
-		{name: caseLinesNull, rounds: 1, watch: slowDown("lines", "line to /dev/null", nobody, output)},
-		{name: caseLinesFile, rounds: 1, watch: slowDown("lines", "line to a file", nobody, output)},
+		{name: caseSyscalls, rounds: 3, watch: slowDown("syscalls", "system call", nobody, traced, debugged)},
+		{name: caseSignals, rounds: 3, watch: slowDown("signals", "handled SIGSEGV", nobody, traced, debugged)},
+		{name: "threads", rounds: 3, watch: slowDown("threads", "thread begun and joined", nobody, traced, debugged)},
+		{name: caseLinesNull, rounds: 3, watch: slowDown("lines", "line to /dev/null", nobody, output)},
+		{name: caseLinesFile, rounds: 3, watch: slowDown("lines", "line to a file", nobody, output)},
+		{name: caseRequests, rounds: 3, watch: slowDown("requests", "20 µs of work and a line", nobody, output)},
 	}
 }

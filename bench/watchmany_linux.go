@@ -155,18 +155,18 @@ func (b *bench) startLook(pids []int) (pid int, end func(), err error) {
 	return cmd.Process.Pid, end, nil
 }
 
-// look reads /proc/PID/stat of each process once a second, by a descriptor that
-// it keeps, until the end of its input. The PIDs come first, one a line, and an
-// empty line after them; a byte on out says that it has begun.
+// look reads the CPU clock of each process once a second, until the end of its
+// input. The PIDs come first, one a line, and an empty line after them; a byte
+// on out says that it has begun.
 func look(in io.Reader, out io.Writer) error {
-	var files []*os.File
+	var pids []int
 	lines := bufio.NewScanner(in)
 	for lines.Scan() && lines.Text() != "" {
-		f, err := os.Open("/proc/" + lines.Text() + "/stat")
+		pid, err := strconv.Atoi(lines.Text())
 		if err != nil {
 			return err
 		}
-		files = append(files, f)
+		pids = append(pids, pid)
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -176,11 +176,9 @@ func look(in io.Reader, out io.Writer) error {
 		close(ended)
 	}()
 	fmt.Fprint(out, "x")
-	buf := make([]byte, 4096)
 	for tick := time.NewTicker(time.Second); ; {
-		for _, f := range files {
-			// File.ReadAt would read a second time, to the end of the file.
-			if _, err := syscall.Pread(int(f.Fd()), buf, 0); err != nil {
+		for _, pid := range pids {
+			if _, err := cpuTime(pid); err != nil {
 				return err
 			}
 		}

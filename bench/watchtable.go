@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -14,12 +15,14 @@ round; less is better. core: of one core. caught: what was seen of what there wa
 
 // writeWatchTable prints a table of the results of watching, if there are any.
 func writeWatchTable(w io.Writer, results []*result) error {
+	if !slices.ContainsFunc(results, func(r *result) bool { return len(r.watched) > 0 }) {
+		return nil
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\ncase\twho\tfigure\tmedian\tp95\tratio\tcore\tpeak RSS MiB\tcaught\truns")
-	rows, failures := 0, []string(nil)
+	var failures []string
 	for _, res := range results {
 		for _, r := range res.watched {
-			rows++
 			if err := r.err(); err != nil {
 				fmt.Fprintf(t, "%s\t%s\t%s\tfailed\t\t\t\t\t\t%d\n", res.name, r.who, r.figure, len(r.readings))
 				failures = append(failures, fmt.Sprintf("%s, %s: %v\n", res.name, r.who, err))
@@ -34,9 +37,6 @@ func writeWatchTable(w io.Writer, results []*result) error {
 				figure("%.2f", r.ratio()), figure("%.2f %%", r.median(coreOf)), figure("%.0f", r.most(peakOf)),
 				figure("%.1f %%", 100*r.share()), len(r.readings))
 		}
-	}
-	if rows == 0 {
-		return nil
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -33,6 +33,15 @@ func canonical(o *Options) []string {
 	case ActionCancel:
 		add(o.JSON, "-json")
 		return append(args, "-cancel", fmt.Sprint(o.CancelPID))
+	case ActionUninstall:
+		add(o.JSON, "-json")
+		add(o.Overwrite, "-o")
+		return append(args, "-u")
+	case ActionCounters:
+		add(o.JSON, "-json")
+		args = append(args, "-counters")
+		add(o.Target != "", "--", o.Target)
+		return args
 	}
 	for _, k := range o.Kinds {
 		switch k {
@@ -164,6 +173,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if o.Action == ActionDump && (len(o.Kinds) == 0 || !slices.IsSorted(o.Kinds) || o.Limits.PerProcess < 1 || (o.Target == "") == (o.Launch == nil)) {
 			t.Fatalf("incomplete options %+v", o)
+		}
+		if o.Action == ActionInstall {
+			return // -keep has no one form
 		}
 		args := canonical(o)
 		again, err := Parse(args)

@@ -135,7 +135,7 @@ func (r *run) ambiguous(found []target.Process) {
 func (r *run) launch(ctx context.Context) (monitor.Scope, error) {
 	s := monitor.Scope{Tree: r.o.Tree}
 	program, args := r.o.Launch[0], r.o.Launch[1:]
-	if r.o.Rules.Traced() {
+	if r.o.Rules.Begins() {
 		held, err := target.LaunchHeld(program, args)
 		if err != nil {
 			return s, err

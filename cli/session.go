@@ -63,8 +63,10 @@ func (s *session) dump(ctx context.Context) error {
 		if err := job.Prepare(p); err != nil {
 			return err
 		}
-		warmHeap(warmBytes + len(p.Threads)*warmThread)
-		begin = time.Now()
+		if !s.due.Held { // else every moment counts
+			warmHeap(warmBytes + len(p.Threads)*warmThread)
+			begin = time.Now()
+		}
 		return nil
 	})
 	if err != nil {
@@ -141,15 +143,18 @@ func (s *session) refused(err error) error {
 // failed reports an error that concerns all of a trigger's dumps.
 func (s *session) failed(consoles []*DumpConsole, err error) error {
 	for _, c := range consoles {
-		c.Failed(outcome(err))
+		c.Failed(s.outcome(err))
 	}
 	return err
 }
 
 // outcome adds to an error what became of the target and the file.
-func outcome(err error) error {
+func (s *session) outcome(err error) error {
 	if errors.Is(err, monitor.ErrGone) {
 		return fmt.Errorf("%w before the dump was complete; no file of it is left", err)
+	}
+	if s.due.Held {
+		return fmt.Errorf("%w; the process goes its way, no file of the dump is left", err)
 	}
 	return fmt.Errorf("%w; the process runs on, no file of the dump is left", err)
 }
@@ -160,7 +165,7 @@ func (s *session) report(results []capture.Result, consoles []*DumpConsole, elap
 	for i := range results {
 		r := &results[i]
 		if r.Err != nil {
-			consoles[i].Failed(outcome(r.Err))
+			consoles[i].Failed(s.outcome(r.Err))
 			if first == nil {
 				first = r.Err
 			}

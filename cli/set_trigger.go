@@ -131,6 +131,9 @@ func setSignals(o *Options, v []string) *UsageError {
 		if err != nil {
 			return usagef("-sig", "give numbers or names as kill -l has them, with commas", "%v", err)
 		}
+		if n == signals.KILL {
+			return usagef("-sig", "use -t, which sees every end", "SIGKILL is never delivered")
+		}
 		o.Rules.Signals = append(o.Rules.Signals, n)
 	}
 	return nil

@@ -19,8 +19,11 @@ type Due struct {
 	Shown   bool // the observer has been told the reason
 	Time    time.Time
 	Samples []snapshot.Samples // what was watched, up to now
+	// Held tells that the process stands already, at what triggered the dump.
+	Held bool
 
-	stop stopper
+	stop  stopper
+	gauge *gauge // whose threshold was crossed; nil: none
 }
 
 // stopper makes a process stand still. prepare is called with what is known of

@@ -25,8 +25,8 @@ type gauge struct {
 	// average over a long one: see trigger.Level.Bridge.
 	brief func(s *proc.Sample) float64
 	level trigger.Level
-	once  bool // it fires once
-	fired bool
+	once  bool // it makes one dump
+	fired bool // that is written
 	// text is the value as people read it.
 	text func(v float64) string
 	of   string // what the limit refers to: " of 2 cores"
@@ -201,14 +201,11 @@ func (g *gauges) look(now time.Time, period time.Duration) (*gauge, float64, err
 			v = math.NaN()
 		}
 		g.values[i] = v
-		if x.feed(now, v, span, &g.sample) && hit == nil && !(x.once && x.fired) {
+		if !(x.once && x.fired) && x.feed(now, v, span, &g.sample) && hit == nil {
 			hit, value = x, v
 		}
 	}
 	g.record.Add(now, g.values...)
-	if hit != nil {
-		hit.fired = true
-	}
 	return hit, value, nil
 }
 

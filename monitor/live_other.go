@@ -28,14 +28,16 @@ func (m *monitor) stopper(*watched) stopper {
 
 // tree is the tracer of a process and its descendants.
 type tree struct {
-	users int
-	gone  map[int]bool
+	root, users int
+	rootGone    bool
 }
 
 func (m *monitor) keepSpares()              {}
 func (m *monitor) trace(int) (*tree, error) { return nil, notHere("trace a process") }
 func (m *monitor) release(*tree, int)       {}
-func (m *monitor) recycle(*tree, int)       {}
+func (m *monitor) settle(*tree)             {}
+func (t *tree) detach(int)                  {}
 func (t *tree) close()                      {}
+func tracedByUs(int) bool                   { return false }
 
 func kill(target.Process) error { return notHere("kill a process") }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"procdump/probe/counter"
@@ -29,8 +30,11 @@ type monitor struct {
 	watched map[int]*watched
 	outcome Outcome
 	limits  trigger.Limiter[identity]
-	shown   time.Time // the view was told
-	waiting bool      // for processes that do not exist yet
+	shown   time.Time      // the view was told
+	waiting bool           // for processes that do not exist yet
+	wanting atomic.Bool    // the same, for other goroutines
+	trees   map[*tree]bool // that trace something
+	ends    bool           // a process ended before it had its dumps
 
 	posts   chan func()
 	quit    chan struct{} // closed when loop is over
@@ -51,7 +55,9 @@ func Run(ctx context.Context, c Config) Outcome {
 		posts:  make(chan func(), 4096), quit: make(chan struct{}), slots: make(chan struct{}, maxParallel)}
 	m.spares = make(chan *tree, spareTrees)
 	m.cancel = func() { cancel(ErrCancelled) }
-	m.waiting = c.Scope.newcomers()
+	m.waiting = c.Scope.Follow || c.Scope.Wait && len(c.Scope.Processes) == 0
+	m.wanting.Store(m.waiting)
+	m.trees = map[*tree]bool{}
 	err := m.open(ctx)
 	if err == nil {
 		m.begin()
@@ -70,6 +76,9 @@ func Run(ctx context.Context, c Config) Outcome {
 	for _, w := range m.watched {
 		m.letGo(w)
 	}
+	for t := range m.trees {
+		m.helpers.Go(t.close)
+	}
 	cancel(nil)
 	if m.Scope.Held != nil {
 		m.Scope.Held.Abandon()
@@ -81,6 +90,10 @@ func Run(ctx context.Context, c Config) Outcome {
 		t.close()
 	}
 	m.outcome.Dumps = m.limits.WrittenTotal()
+	// What others ended without does not matter where the count is of all.
+	if m.ends && !m.limits.Done() && !(m.Scope.Tree && m.outcome.Dumps > 0) {
+		m.outcome.Errors = append(m.outcome.Errors, ErrEnded)
+	}
 	return m.outcome
 }
 
@@ -164,7 +177,7 @@ func (m *monitor) over() bool {
 	if m.limits.Done() {
 		return true
 	}
-	if len(m.watched) > 0 {
+	if len(m.watched) > 0 || len(m.trees) > 0 {
 		return false
 	}
 	if m.waiting && (!m.Scope.Follow || !m.Scope.UntilEmpty) {
@@ -205,7 +218,10 @@ func (m *monitor) fail(p *target.Process, err error) {
 
 // note records an error that has been shown.
 func (m *monitor) note(err error) {
-	if err != nil && len(m.outcome.Errors) < maxErrors {
+	switch {
+	case errors.Is(err, ErrEnded):
+		m.ends = true
+	case err != nil && (len(m.outcome.Errors) < maxErrors || errors.Is(err, ErrCancelled)):
 		m.outcome.Errors = append(m.outcome.Errors, err)
 	}
 }
@@ -227,18 +243,23 @@ func (m *monitor) launched() {
 		return
 	}
 	w.standIn = true
+	m.waiting = true // for the program itself
 	m.helpers.Go(func() {
-		// It returns when the program has been executed, which the tracer tells
+		// It returns when the program has been executed, which a tracer tells
 		// before: not in the loop.
-		if err := h.Release(); err != nil {
-			m.post(func() {
-				if m.watched[p.PID] == w {
-					delete(m.watched, p.PID)
-					m.letGo(w)
-				}
-				m.fail(nil, err)
-			})
-		}
+		err := h.Release()
+		m.post(func() {
+			m.waiting = false
+			if err == nil {
+				m.renamed(p.PID)
+				return
+			}
+			if m.watched[p.PID] == w {
+				delete(m.watched, p.PID)
+				m.letGo(w)
+			}
+			m.fail(nil, err)
+		})
 	})
 }
 
@@ -256,7 +277,7 @@ func (m *monitor) add(p target.Process, t *tree) *watched {
 	if w := m.watched[p.PID]; w != nil {
 		return w
 	}
-	if m.limits.ProcessDone(identify(p)) || t != nil && t.gone[p.PID] {
+	if m.limits.ProcessDone(identify(p)) || t != nil && t.rootGone && p.PID == t.root {
 		return nil // it has all its dumps, or ended before its turn
 	}
 	if t == nil && m.Rules.Traced() {
@@ -267,7 +288,7 @@ func (m *monitor) add(p target.Process, t *tree) *watched {
 	w, err := m.watch(p, t)
 	if err != nil {
 		if !isGone(err) {
-			m.fail(&p, err)
+			m.refused(p, err)
 		} else if len(m.watched) == 0 && !m.waiting {
 			m.Observer.Exited(p, "")
 			m.note(ErrEnded)
@@ -277,6 +298,7 @@ func (m *monitor) add(p target.Process, t *tree) *watched {
 	m.watched[p.PID] = w
 	if m.Scope.Wait && !m.Scope.Follow {
 		m.waiting = false
+		m.wanting.Store(false)
 	}
 	m.Observer.Watching(p)
 	if !m.Rules.Any() {
@@ -303,6 +325,9 @@ func (m *monitor) ended(w *watched, status string) {
 	}
 	delete(m.watched, w.p.PID)
 	m.letGo(w)
+	if w.standIn {
+		return // the launch reports why
+	}
 	m.limits.Forget(identify(w.p))
 	m.arrivals.Delete(identify(w.p))
 	m.Observer.Exited(w.p, status)

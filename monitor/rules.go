@@ -86,13 +86,16 @@ var errorSignals = []int{4, 5, 6, 7, 8, 11, 31} // ILL TRAP ABRT BUS FPE SEGV SY
 
 const sigtrap = 5
 
-// wants tells whether a signal is a trigger even if the process handles it.
 // errorSignal tells whether FirstChance means a signal.
 func (r *Rules) errorSignal(sig int) bool { return slices.Contains(errorSignals, sig) }
 
+// wants tells whether a signal is a trigger even if the process handles it.
 func (r *Rules) wants(sig int) bool {
 	return r.FirstChance && r.errorSignal(sig) || r.Breakpoints && sig == sigtrap || slices.Contains(r.Signals, sig)
 }
+
+// Begins tells whether a rule has to see a launched program from its beginning.
+func (r *Rules) Begins() bool { return r.Traced() || r.Output || r.Mapped || r.Unmapped }
 
 // Limits bound the dumps.
 type Limits struct {

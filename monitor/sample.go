@@ -37,7 +37,7 @@ func (m *monitor) look(w *watched, now time.Time, period time.Duration) {
 		return
 	}
 	if hit != nil {
-		m.start(w, &Due{Reason: hit.reason(v), Code: hit.code})
+		m.start(w, &Due{Reason: hit.reason(v), Code: hit.code, gauge: hit})
 		return
 	}
 	if reason := w.gauges.hangs.reason(now); reason != "" {

@@ -126,6 +126,15 @@ func (m *monitor) follow() {
 
 // rescan looks at every process there is.
 func (m *monitor) rescan() {
+	if m.Scope.Tree && !m.Rules.Traced() {
+		m.post(func() {
+			for pid := range m.watched {
+				for _, child := range target.Children(pid) {
+					m.addPID(child, nil)
+				}
+			}
+		})
+	}
 	if !m.Scope.Follow && !m.Scope.Wait {
 		return
 	}
@@ -142,7 +151,7 @@ func (m *monitor) rescan() {
 
 // arrived watches a process if it is one that is waited for.
 func (m *monitor) arrived(pid int) {
-	if !m.Scope.Follow && !m.Scope.Wait {
+	if !m.wanting.Load() {
 		return
 	}
 	m.matching.Lock()
@@ -158,6 +167,7 @@ func (m *monitor) arrived(pid int) {
 		}
 		var err error
 		if t, err = m.trace(pid); err != nil {
+			m.arrivals.Delete(identify(p))
 			m.post(func() { m.refused(p, err) })
 			return
 		}
@@ -165,7 +175,8 @@ func (m *monitor) arrived(pid int) {
 	if !m.post(func() {
 		if !m.waiting || m.watched[pid] != nil || m.add(p, t) == nil {
 			if t != nil && t.users == 0 {
-				m.recycle(t, pid)
+				m.trees[t] = true
+				m.helpers.Go(func() { m.release(t, pid) })
 			}
 		}
 	}) && t != nil {
@@ -173,9 +184,15 @@ func (m *monitor) arrived(pid int) {
 	}
 }
 
-// refused reports a newcomer that cannot be watched, unless it has just ended.
+// refused reports a process that cannot be watched, unless it has just ended, is
+// not wanted any more, or is followed by its parent's tracer already.
 func (m *monitor) refused(p target.Process, err error) {
-	if now, gerr := target.Get(p.PID); gerr != nil || now.Zombie {
+	if m.Scope.newcomers() {
+		if now, gerr := target.Get(p.PID); gerr != nil || now.Zombie || !m.waiting && !m.Scope.Tree {
+			return
+		}
+	}
+	if m.Rules.Traced() && tracedByUs(p.PID) {
 		return
 	}
 	m.fail(&p, err)
@@ -190,7 +207,7 @@ func (m *monitor) readOutput() {
 
 func (m *monitor) wrote(line output.Line) {
 	w := m.watched[line.PID]
-	if w == nil {
+	if w == nil || w.standIn {
 		return
 	}
 	stream := map[int]string{1: "stdout", 2: "stderr"}[line.FD]
@@ -227,7 +244,7 @@ func (m *monitor) mapped(w *watched, e images.Event) {
 	if e.Kind == images.Unmapped {
 		what, code = "Image unmapped: ", "IMAGE_UNMAPPED"
 	}
-	if m.watched[w.p.PID] != w || e.Kind == images.Unmapped && !m.Rules.Unmapped || e.Kind == images.Mapped && !m.Rules.Mapped {
+	if m.watched[w.p.PID] != w || w.standIn || e.Kind == images.Unmapped && !m.Rules.Unmapped || e.Kind == images.Mapped && !m.Rules.Mapped {
 		return
 	}
 	text := fmt.Sprintf("%s%s at %#x", what, e.Path, e.Addr)

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 
 // start takes a dump that can wait for its turn, in a goroutine of its own.
 func (m *monitor) start(w *watched, d *Due) {
+	if time.Now().Before(w.retry) {
+		return
+	}
 	select {
 	case w.turn <- struct{}{}:
 	default:
@@ -22,11 +26,6 @@ func (m *monitor) start(w *watched, d *Due) {
 	d.stop = m.stopper(w)
 	go func() {
 		defer func() { <-w.turn }()
-		select {
-		case m.slots <- struct{}{}:
-			defer func() { <-m.slots }()
-		case <-w.ctx.Done():
-		}
 		m.take(w, d)
 	}()
 }
@@ -34,6 +33,11 @@ func (m *monitor) start(w *watched, d *Due) {
 // admit tells whether a dump may be taken now, and counts it as begun: take
 // must follow.
 func (m *monitor) admit(w *watched, d *Due) bool {
+	select {
+	case <-m.quit:
+		return false // nobody would wait for it
+	default:
+	}
 	now := time.Now()
 	if m.ctx.Err() != nil || m.limits.Take(now, identify(w.p)) != trigger.Allowed {
 		return false
@@ -45,9 +49,15 @@ func (m *monitor) admit(w *watched, d *Due) bool {
 	return true
 }
 
-// take takes a dump that was admitted. It must not run in the loop.
+// take takes a dump that was admitted, when it is its turn. It must not run in
+// the loop.
 func (m *monitor) take(w *watched, d *Due) {
 	defer m.dumping.Done()
+	select {
+	case m.slots <- struct{}{}:
+		defer func() { <-m.slots }()
+	case <-w.ctx.Done():
+	}
 	err := context.Cause(w.ctx)
 	if err == nil {
 		err = m.Dumper.Dump(w.ctx, d)
@@ -57,7 +67,7 @@ func (m *monitor) take(w *watched, d *Due) {
 			m.Observer.Warning(&d.Process, "kill it: "+kerr.Error())
 		}
 	}
-	finish := sync.OnceFunc(func() { m.finish(w, err) })
+	finish := sync.OnceFunc(func() { m.finish(w, d, err) })
 	if !m.ask(finish) {
 		// The loop is over, and Run waits for this dump before it looks.
 		m.late.Lock()
@@ -66,22 +76,34 @@ func (m *monitor) take(w *watched, d *Due) {
 	}
 }
 
+// retryAfter is how long a trigger that can come again waits after a dump of
+// its process has failed.
+const retryAfter = 10 * time.Second
+
 // finish records the end of a dump.
-func (m *monitor) finish(w *watched, err error) {
+func (m *monitor) finish(w *watched, d *Due, err error) {
 	now := time.Now()
 	w.dumping = false
 	w.next = now.Add(m.Rules.Interval)
 	w.gauges.reset()
 	m.limits.End(now, identify(w.p), err == nil)
-	m.note(err)
+	switch {
+	case err == nil && d.gauge != nil:
+		d.gauge.fired = true
+	case isGone(err) || errors.Is(err, ErrEnded):
+		w.gone = true
+	case err != nil:
+		w.retry = now.Add(retryAfter)
+		m.note(err)
+	}
 	switch {
 	case m.watched[w.p.PID] != w:
 	case m.limits.ProcessDone(identify(w.p)):
 		m.done(w)
+	case w.gone:
+		m.ended(w, w.status)
 	case err != nil && !m.Rules.Any():
 		delete(m.watched, w.p.PID) // the next one would fail, too
 		m.letGo(w)
-	case w.gone:
-		m.ended(w, w.status)
 	}
 }

@@ -37,17 +37,28 @@ const (
 func (m *monitor) happened(t *tree, h happening) {
 	switch h.kind {
 	case hapFork:
-		m.ask(func() { m.addPID(h.child, t) })
+		watched := false
+		if m.ask(func() {
+			if h.child == t.root {
+				t.rootGone = false // its number, again
+			}
+			watched = m.addPID(h.child, t) != nil
+		}) && !watched {
+			t.detach(h.child)
+		}
 		return
 	case hapExec:
 		m.ask(func() { m.renamed(h.pid) })
 		return
 	case hapGone:
 		m.ask(func() {
-			t.gone[h.pid] = true
-			if w := m.watched[h.pid]; w != nil {
+			if h.pid == t.root {
+				t.rootGone = true
+			}
+			if w := m.watched[h.pid]; w != nil && w.tree == t {
 				m.ended(w, h.status)
 			}
+			m.settle(t)
 		})
 		return
 	}
@@ -74,6 +85,9 @@ func (m *monitor) traced(pid int, t *tree) *watched {
 	if w := m.watched[pid]; w != nil {
 		return w
 	}
+	if !m.waiting && !m.Scope.Tree {
+		return nil // -w has its process
+	}
 	return m.addPID(pid, t)
 }
 
@@ -85,6 +99,7 @@ func (m *monitor) renamed(pid int) {
 	}
 	w.standIn = false
 	if p, err := target.Get(pid); err == nil {
+		p.Start = w.p.Start // it is the same process, whatever the clock says now
 		w.p = p
 	}
 }
@@ -94,7 +109,7 @@ func (m *monitor) decide(w *watched, h *happening) *Due {
 	if m.watched[h.pid] != w || w.standIn {
 		return nil
 	}
-	d := &Due{}
+	d := &Due{Held: true}
 	switch h.kind {
 	case hapSignal:
 		what := "Exception"

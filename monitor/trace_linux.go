@@ -3,6 +3,8 @@ package monitor
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -11,14 +13,18 @@ import (
 	"procdump/internal/signals"
 	"procdump/live/linux"
 	"procdump/snapshot"
+	"procdump/target"
 )
 
 // tree is the tracer of a process and, where these are followed, of its
 // descendants.
 type tree struct {
 	tracer *linux.Tracer
-	users  int          // watched processes; the loop's, as what follows
-	gone   map[int]bool // processes that have ended
+	root   int // the process that was attached to
+
+	// What follows is the loop's.
+	users    int  // watched processes
+	rootGone bool // root has ended
 
 	once sync.Once
 }
@@ -32,7 +38,7 @@ func (m *monitor) newTree() (*tree, error) {
 			wanted |= linux.Signals(sig)
 		}
 	}
-	t := &tree{gone: map[int]bool{}}
+	t := &tree{}
 	var err error
 	t.tracer, err = linux.NewTracer(linux.TraceOptions{Children: m.Scope.Tree, Signals: wanted, Unhandled: r.Unhandled,
 		ExitEvents: r.Terminate, ThreadEvents: r.ThreadStart || r.ThreadExit, ExecEvents: true,
@@ -68,6 +74,7 @@ func (m *monitor) trace(pid int) (*tree, error) {
 			return nil, err
 		}
 	}
+	t.root = pid
 	if err := t.tracer.Attach(pid); err != nil {
 		t.close()
 		return nil, err
@@ -75,28 +82,34 @@ func (m *monitor) trace(pid int) (*tree, error) {
 	return t, nil
 }
 
-// release ends the tracing of a process. The tracer of the last one ends, or
-// waits for another one if this has ended.
+// release ends the tracing of a process that is not watched any more. It must
+// not run in the loop.
 func (m *monitor) release(t *tree, pid int) {
-	switch t.users--; {
-	case t.users > 0:
-		t.tracer.Detach(pid)
-	default:
-		m.recycle(t, pid)
-	}
+	t.tracer.Detach(pid)
+	m.ask(func() { m.settle(t) })
 }
 
-// recycle gives back a tracer that has no users.
-func (m *monitor) recycle(t *tree, pid int) {
-	if t.gone[pid] && !m.Scope.Tree && m.Scope.newcomers() {
-		clear(t.gone)
+// settle gives up a tracer that nobody uses and that follows nothing: a child
+// that was forked just before its parent ended may still have to be told of.
+func (m *monitor) settle(t *tree) {
+	if t.users > 0 || len(t.tracer.Following()) > 0 || !m.trees[t] {
+		return
+	}
+	delete(m.trees, t)
+	m.recycle(t)
+}
+
+// recycle keeps a tracer that traces nothing for the next process that appears.
+func (m *monitor) recycle(t *tree) {
+	if !m.Scope.Tree && m.Scope.newcomers() {
+		t.root, t.rootGone = 0, false
 		select {
 		case m.spares <- t:
 			return
 		default:
 		}
 	}
-	t.close()
+	m.helpers.Go(t.close)
 }
 
 // close lets everything go.
@@ -131,6 +144,20 @@ func happeningOf(e *linux.TraceEvent) happening {
 		return source{s}, nil
 	}
 	return h
+}
+
+// detach lets a process go that is not watched.
+func (t *tree) detach(pid int) { t.tracer.Detach(pid) }
+
+// tracedByUs tells whether a tracer of ours traces the process already.
+func tracedByUs(pid int) bool {
+	p, err := target.Get(pid)
+	if err != nil || p.TracerPID == 0 {
+		return false
+	}
+	// TracerPid is the tracer's thread (proc_pid_status(5)).
+	_, err = os.Stat("/proc/self/task/" + strconv.Itoa(p.TracerPID))
+	return err == nil || p.TracerPID == os.Getpid()
 }
 
 // statusText says how a process ends.

@@ -27,6 +27,7 @@ type watched struct {
 
 	dumping bool      // one is under way
 	next    time.Time // of the next dump, where the clock decides
+	retry   time.Time // before that no trigger counts that can come again
 	lost    time.Time // when /proc did not have it any more
 	gone    bool      // it ended during a dump
 	status  string    // how
@@ -69,6 +70,7 @@ func (m *monitor) equip(w *watched, t *tree) error {
 			}
 		}
 		t.users++
+		m.trees[t] = true
 		w.tree = t
 	}
 	if err := m.openGauges(w); err != nil {
@@ -90,11 +92,17 @@ func (m *monitor) letGo(w *watched) {
 	for _, f := range w.closers {
 		f()
 	}
-	if w.tree != nil {
-		m.release(w.tree, w.p.PID)
+	// Both may have to wait for others: not in the loop.
+	t, announced := w.tree, w.announced
+	if t != nil {
+		t.users--
 	}
-	if w.announced != nil {
-		// It waits for who asked, and they for us: not in the loop.
-		go w.announced.Close()
-	}
+	m.helpers.Go(func() {
+		if t != nil {
+			m.release(t, w.p.PID)
+		}
+		if announced != nil {
+			_ = announced.Close()
+		}
+	})
 }

@@ -5,8 +5,10 @@
 //	signals MS     reads a page it may not read, and handles the SIGSEGV
 //	threads MS     starts and joins a thread
 //	lines MS       writes lines to standard error
+//	requests MS    works for about 20 us, then writes a line as a server does
 //	        n=     how many
 //	        us=    in so many microseconds
+//	        cpu=   of which it was on a CPU
 //	errors PATH    standard error goes to this file from now on
 //	cross MIB      touches memory until MIB and a bit more are its own
 //	        at=    when it passed MIB, in nanoseconds since 1970
@@ -66,15 +68,21 @@ static void act_line(void) {
 	if (write(STDERR_FILENO, line, sizeof line - 1) < 0) abort();
 }
 
+static void act_request(void) {
+	for (volatile int i = 0; i < 20000; i++) continue;
+	act_line();
+}
+
 // repeat does something for a while; the clock is read once for every batch.
 static void repeat(const char *word, long ms, void (*act)(void), int batch) {
-	long start = nanos(CLOCK_MONOTONIC), now, n = 0;
+	long start = nanos(CLOCK_MONOTONIC), cpu = nanos(CLOCK_PROCESS_CPUTIME_ID), now, n = 0;
 	do {
 		for (int i = 0; i < batch; i++) act();
 		n += batch;
 		now = nanos(CLOCK_MONOTONIC);
 	} while (now - start < ms * 1000000);
-	printf("%s n=%ld us=%ld\n", word, n, (now - start) / 1000);
+	cpu = nanos(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	printf("%s n=%ld us=%ld cpu=%ld\n", word, n, (now - start) / 1000, cpu / 1000);
 }
 
 static struct { long at, us; } gaps[MOST_GAPS];
@@ -143,6 +151,7 @@ int main(void) {
 		else if (strcmp(word, "signals") == 0) repeat(word, number, act_signal, 10);
 		else if (strcmp(word, "threads") == 0) repeat(word, number, act_thread, 1);
 		else if (strcmp(word, "lines") == 0) repeat(word, number, act_line, 100);
+		else if (strcmp(word, "requests") == 0) repeat(word, number, act_request, 10);
 		else if (strcmp(word, "cross") == 0) cross(number);
 		else if (strcmp(word, "gaps") == 0) tell_gaps();
 		else if (strcmp(word, "fault") == 0) fault();

@@ -1,7 +1,7 @@
 // crowd: many processes of one name. The parent has another name than they.
 //
 //	crowd sleepers N PROGRAM    N processes PROGRAM that sleep; prints their
-//	                            PIDs, then waits for the end of standard input
+//	                            PIDs; all end at the end of standard input
 //	crowd briefs N PROGRAM      N of them one after the other that live 5 ms
 //	                            each; a line for each: its PID, when it called
 //	                            execve, when main began and when it ended, in
@@ -30,8 +30,9 @@ static void pass(long ns) {
 	nanosleep(&t, NULL);
 }
 
+// start returns when the process is PROGRAM: vfork(2) waits for the execve.
 static pid_t start(const char *program, const char *how) {
-	pid_t pid = fork();
+	pid_t pid = vfork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		char at[32];
@@ -40,7 +41,7 @@ static pid_t start(const char *program, const char *how) {
 		_exit(127);
 	}
 	if (pid < 0) {
-		fprintf(stderr, "crowd: fork: %s\n", strerror(errno));
+		fprintf(stderr, "crowd: vfork: %s\n", strerror(errno));
 		exit(1);
 	}
 	return pid;
@@ -48,8 +49,10 @@ static pid_t start(const char *program, const char *how) {
 
 int main(int argc, char **argv) {
 	long begun = nanos();
-	if (argc == 3 && strcmp(argv[1], "sleep") == 0)
-		for (;;) pause();
+	if (argc == 3 && strcmp(argv[1], "sleep") == 0) {
+		while (getchar() != EOF) continue;
+		return 0;
+	}
 	if (argc == 3 && strcmp(argv[1], "brief") == 0) {
 		pass(5000000);
 		printf("%d %s %ld %ld\n", getpid(), argv[2], begun, nanos());
@@ -61,6 +64,7 @@ int main(int argc, char **argv) {
 		for (int i = 0; i < n; i++) printf("%d\n", start(argv[3], "sleep"));
 		fflush(stdout);
 		while (getchar() != EOF) continue;
+		while (wait(NULL) > 0) continue;
 		return 0;
 	}
 	for (int i = 0; i < n; i++) {

@@ -41,6 +41,9 @@ func parseStat(b []byte) (s stat, err error) {
 		}
 		switch field {
 		case state:
+			if len(text) != 1 || text[0]|0x20 < 'a' || text[0]|0x20 > 'z' {
+				return s, errFormat
+			}
 			s.state = text[0]
 		case flags:
 			s.flags = number(text)
