@@ -14,114 +14,145 @@ import (
 	"procdump/trigger"
 )
 
-// gauge is a value of a process that is held against a threshold.
-type gauge struct {
+// gaugeKind is what a gauge shows; all processes share it.
+type gaugeKind struct {
 	name string // "CPU"
 	unit string
 	code string // for the dump's name
-	// read gives the value; ok is false while there is none.
-	read func(now time.Time, s *proc.Sample) (v float64, ok bool)
-	// brief, if not nil, is the same over a short time, where read gives an
-	// average over a long one: see trigger.Level.Bridge.
-	brief func(s *proc.Sample) float64
-	level trigger.Level
-	once  bool // it makes one dump
-	fired bool // that is written
-	// text is the value as people read it.
-	text func(v float64) string
-	of   string // what the limit refers to: " of 2 cores"
+	want proc.Want
+	text func(v float64) string // the value as people read it
+}
+
+var (
+	cpuKind    = &gaugeKind{"CPU", "%", "CPU", proc.CPU, func(v float64) string { return fmt.Sprintf("%.0f%%", v) }}
+	commitKind = &gaugeKind{"Commit", "bytes", "COMMIT", proc.Commit, megabytes}
+	threadKind = &gaugeKind{"Threads", "", "THREADS", proc.Threads, plainNumber}
+	fileKind   = &gaugeKind{"Files", "", "FILES", proc.Files, plainNumber}
+)
+
+// gauge is a value of a process that is held against a threshold. Thousands of
+// processes have some: what every look needs is together and small.
+type gauge struct {
+	kind    *gaugeKind
+	counter *countReader // where the value comes from if not from proc.Sample
+	scale   float64      // of CPU: percent for a core
+	level   trigger.Level
+	once    bool   // it makes one dump
+	fired   bool   // that is written
+	of      string // what the limit refers to: " of 2 cores"
+}
+
+// countReader reads a performance counter, and complains once if it cannot.
+type countReader struct {
+	counter.Reader
+	name   string
+	failed bool
+	warn   func(string)
+}
+
+func (c *countReader) value(now time.Time) float64 {
+	v, ok, err := c.Read(now)
+	switch {
+	case err != nil && !c.failed:
+		c.failed = true // once, not at every look
+		c.warn(fmt.Sprintf("counter %s: %v", c.name, err))
+	case err == nil:
+		c.failed = false
+	}
+	if err != nil || !ok {
+		return math.NaN()
+	}
+	return v
+}
+
+// read gives the value, NaN while there is none.
+func (x *gauge) read(now time.Time, s *proc.Sample) float64 {
+	switch x.kind {
+	case cpuKind:
+		return s.CPU * x.scale
+	case commitKind:
+		return float64(s.Commit)
+	case threadKind:
+		return float64(s.Threads)
+	case fileKind:
+		return float64(s.Files)
+	}
+	return x.counter.value(now)
 }
 
 // gauges are all those of a process.
 type gauges struct {
-	proc     *proc.Process
-	list     []*gauge
-	counters []counter.Reader
-	record   *trigger.Recorder
-	hangs    hangs
-	sample   proc.Sample
-	last     time.Time
-	values   []float64
+	proc   *proc.Process
+	list   []gauge
+	record *trigger.Recorder
+	last   time.Time // look
+	hangs  hangs
 }
 
 func (g *gauges) close() {
 	if g.proc != nil {
 		g.proc.Close()
 	}
-	for _, c := range g.counters {
-		_ = c.Close()
+	for i := range g.list {
+		if c := g.list[i].counter; c != nil {
+			_ = c.Close()
+		}
 	}
 	g.hangs.close()
 }
 
 // reset begins the time of every threshold anew.
 func (g *gauges) reset() {
-	for _, x := range g.list {
-		x.level.Reset()
+	for i := range g.list {
+		g.list[i].level.Reset()
 	}
 	g.hangs.forget()
 }
 
 // openGauges opens what the rules want to be read of a process.
-func (m *monitor) openGauges(w *watched) error {
+func (m *monitor) openGauges(w *watched) (err error) {
 	g := &w.gauges
 	r := &m.Rules
-	var want proc.Want
-	add := func(x *gauge, b Bound) {
-		x.level = trigger.Level{Threshold: trigger.Threshold{Value: b.Value, Below: b.Below, For: r.Hold}}
-		if x.text == nil {
-			x.text = func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
-		}
-		g.list = append(g.list, x)
+	add := func(k *gaugeKind, b Bound) *gauge {
+		g.list = append(g.list, gauge{kind: k,
+			level: trigger.Level{Threshold: trigger.Threshold{Value: b.Value, Below: b.Below, For: r.Hold}}})
+		return &g.list[len(g.list)-1]
 	}
 	for _, b := range r.CPU {
-		want |= proc.CPU
-		x := &gauge{name: "CPU", unit: "%", code: "CPU", text: func(v float64) string { return fmt.Sprintf("%.0f%%", v) }}
-		cores := 1.0
-		x.of = " of one core"
+		x := add(cpuKind, b)
+		x.scale, x.of = 100, " of one core"
 		if !r.OneCore {
-			cores, _ = cgroup.Root("").CPULimit(w.p.PID)
-			x.of = " of " + coresText(cores)
+			cores, _ := cgroup.Root("").CPULimit(w.p.PID)
+			x.scale, x.of = 100/cores, " of "+coresText(cores)
 		}
-		x.read = func(_ time.Time, s *proc.Sample) (float64, bool) {
-			return 100 * s.CPU / cores, !math.IsNaN(s.CPU)
-		}
-		if r.Hold > 0 {
-			x.brief = func(s *proc.Sample) float64 { return 100 * s.CPUNow / cores }
-		}
-		add(x, b)
 	}
 	for _, c := range r.Commit {
-		want |= proc.Commit
-		x := &gauge{name: "Commit", unit: "bytes", code: "COMMIT", once: c.Listed, text: megabytes,
-			read: func(_ time.Time, s *proc.Sample) (float64, bool) { return float64(s.Commit), true }}
-		b := c.Bound
+		x := add(commitKind, c.Bound)
+		x.once = c.Listed
 		if c.Percent {
 			limit, why := cgroup.Root("").MemoryLimit(w.p.PID)
 			if limit == 0 {
 				return fmt.Errorf("watch commit of process %d in percent: its memory limit is not known", w.p.PID)
 			}
-			b.Value = b.Value / 100 * float64(limit)
+			x.level.Value = c.Value / 100 * float64(limit)
 			x.of = fmt.Sprintf(", %s of %s (%s)", c.WrittenAs, megabytes(float64(limit)), why)
 		}
-		add(x, b)
 	}
 	for _, b := range r.Threads {
-		want |= proc.Threads
-		add(&gauge{name: "Threads", code: "THREADS",
-			read: func(_ time.Time, s *proc.Sample) (float64, bool) { return float64(s.Threads), true }}, b)
+		add(threadKind, b)
 	}
 	for _, b := range r.Files {
-		want |= proc.Files
-		add(&gauge{name: "Files", code: "FILES",
-			read: func(_ time.Time, s *proc.Sample) (float64, bool) { return float64(s.Files), true }}, b)
+		add(fileKind, b)
 	}
 	for _, c := range r.Counters {
 		if err := m.openCounter(w, c, add); err != nil {
 			return err
 		}
 	}
-	var err error
+	var want proc.Want
+	for i := range g.list {
+		want |= g.list[i].kind.want
+	}
 	if w.tree == nil || len(g.list) > 0 { // else the tracer tells when it ends
 		if g.proc, err = proc.Root("").Open(w.p.PID, want); err != nil {
 			return err
@@ -129,13 +160,12 @@ func (m *monitor) openGauges(w *watched) error {
 	}
 	if len(g.list) > 0 {
 		g.record = trigger.NewRecorder(g.metrics())
-		g.values = make([]float64, len(g.list))
 	}
 	g.hangs, err = m.openHangs(w.p)
 	return err
 }
 
-func (m *monitor) openCounter(w *watched, c Counter, add func(*gauge, Bound)) error {
+func (m *monitor) openCounter(w *watched, c Counter, add func(*gaugeKind, Bound) *gauge) error {
 	parsed, err := counter.Parse(c.Name)
 	if err != nil {
 		return err
@@ -144,29 +174,18 @@ func (m *monitor) openCounter(w *watched, c Counter, add func(*gauge, Bound)) er
 	if err != nil {
 		return fmt.Errorf("watch counter %s: %w", c.Name, err)
 	}
-	w.gauges.counters = append(w.gauges.counters, reader)
-	x := &gauge{name: c.Name, unit: parsed.Unit(), code: "COUNTER"}
-	failed := false
-	x.read = func(now time.Time, _ *proc.Sample) (float64, bool) {
-		v, ok, err := reader.Read(now)
-		if err != nil && !failed {
-			failed = true // once, not at every look
-			m.Observer.Warning(&w.p, fmt.Sprintf("counter %s: %v", c.Name, err))
-		}
-		if err == nil {
-			failed = false
-		}
-		return v, ok && err == nil
-	}
-	add(x, c.Bound)
+	p := w.p
+	add(&gaugeKind{c.Name, parsed.Unit(), "COUNTER", 0, plainNumber}, c.Bound).counter =
+		&countReader{Reader: reader, name: c.Name, warn: func(text string) { m.Observer.Warning(&p, text) }}
 	return nil
 }
 
 // metrics are the gauges as the flight recorder knows them.
 func (g *gauges) metrics() []trigger.Metric {
 	out := make([]trigger.Metric, len(g.list))
-	for i, x := range g.list {
-		out[i] = trigger.Metric{Name: x.name, Unit: x.unit, Thresholds: []trigger.Threshold{x.level.Threshold}}
+	for i := range g.list {
+		x := &g.list[i]
+		out[i] = trigger.Metric{Name: x.kind.name, Unit: x.kind.unit, Thresholds: []trigger.Threshold{x.level.Threshold}}
 	}
 	return out
 }
@@ -178,43 +197,44 @@ func CounterEnv() counter.Env {
 
 // look samples the process and returns the gauge whose threshold was crossed
 // for long enough, or nil.
-func (g *gauges) look(now time.Time, period time.Duration) (*gauge, float64, error) {
+func (g *gauges) look(now time.Time, period time.Duration) (hit *gauge, value float64, err error) {
 	if g.proc == nil {
 		return nil, 0, nil
 	}
-	if err := g.proc.Sample(now, &g.sample); err != nil {
+	var s proc.Sample
+	if err := g.proc.Sample(now, &s); err != nil {
 		return nil, 0, err
 	}
 	if len(g.list) == 0 {
 		return nil, 0, nil
 	}
 	span := period
-	if !g.last.IsZero() && now.Sub(g.last) < period*3 {
-		span = now.Sub(g.last)
+	if passed := now.Sub(g.last); !g.last.IsZero() && passed < period*3 {
+		span = passed
 	}
 	g.last = now
-	var hit *gauge
-	var value float64
-	for i, x := range g.list {
-		v, ok := x.read(now, &g.sample)
-		if !ok {
-			v = math.NaN()
-		}
-		g.values[i] = v
-		if !(x.once && x.fired) && x.feed(now, v, span, &g.sample) && hit == nil {
+	var few [8]float64
+	values := few[:0]
+	for i := range g.list {
+		x := &g.list[i]
+		v := x.read(now, &s)
+		values = append(values, v)
+		if !(x.once && x.fired) && x.feed(now, v, span, &s) && hit == nil {
 			hit, value = x, v
 		}
 	}
-	g.record.Add(now, g.values...)
+	g.record.Add(now, values...)
 	return hit, value, nil
 }
 
-// feed gives the level a value and tells whether it fires.
+// feed gives the level a value and tells whether it fires. CPU is an average
+// over a second: where it has to hold for some time, that of the time since the
+// last look counts, and the other one bridges dips.
 func (x *gauge) feed(now time.Time, v float64, span time.Duration, s *proc.Sample) bool {
-	if x.brief == nil {
+	if x.kind != cpuKind || x.level.For == 0 {
 		return x.level.Feed(now, v, span)
 	}
-	brief := x.brief(s)
+	brief := s.CPUNow * x.scale
 	if !x.level.Holds(brief) && x.level.Holds(v) {
 		x.level.Bridge(now, s.CPUNowSpan)
 		return false
@@ -228,8 +248,9 @@ func (g *gauges) samples() []snapshot.Samples {
 		return nil
 	}
 	out := make([]snapshot.Samples, len(g.list))
-	for i, x := range g.list {
-		out[i] = snapshot.Samples{Name: x.name, Unit: x.unit, Limit: x.level.Value, Below: x.level.Below, Points: []snapshot.Sample{}}
+	for i := range g.list {
+		x := &g.list[i]
+		out[i] = snapshot.Samples{Name: x.kind.name, Unit: x.kind.unit, Limit: x.level.Value, Below: x.level.Below, Points: []snapshot.Sample{}}
 	}
 	for _, s := range g.record.Samples() {
 		for i, value := range s.Values {
@@ -247,17 +268,19 @@ func (x *gauge) limit() string {
 	if x.level.Below {
 		sign = "< "
 	}
-	return sign + x.text(x.level.Value)
+	return sign + x.kind.text(x.level.Value)
 }
 
 // reason is why a dump is due when a gauge has crossed its threshold.
 func (x *gauge) reason(v float64) string {
-	text := fmt.Sprintf("%s: %s %s%s", x.name, x.text(v), x.limit(), x.of)
+	text := fmt.Sprintf("%s: %s %s%s", x.kind.name, x.kind.text(v), x.limit(), x.of)
 	if x.level.For > 0 {
 		text += fmt.Sprintf(" for %v", x.level.For)
 	}
 	return text
 }
+
+func plainNumber(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 func megabytes(v float64) string { return fmt.Sprintf("%.0f MB", v/(1<<20)) }
 

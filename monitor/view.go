@@ -51,15 +51,15 @@ func (g *gauges) readings(now time.Time) []Reading {
 		return nil
 	}
 	out := make([]Reading, len(g.list))
-	for i, x := range g.list {
-		out[i] = Reading{Name: x.name, Limit: x.limit(), Held: x.level.Held(now), Hold: x.level.For, Value: x.level.Value, Below: x.level.Below}
-		if v := g.values[i]; !math.IsNaN(v) {
-			out[i].Text = x.text(v)
+	history := g.record.Samples()
+	for i := range g.list {
+		x := &g.list[i]
+		out[i] = Reading{Name: x.kind.name, Limit: x.limit(), Held: x.level.Held(now), Hold: x.level.For, Value: x.level.Value, Below: x.level.Below}
+		for _, s := range history {
+			out[i].History = append(out[i].History, float64(s.Values[i]))
 		}
-	}
-	for _, s := range g.record.Samples() {
-		for i, v := range s.Values {
-			out[i].History = append(out[i].History, float64(v))
+		if n := len(out[i].History); n > 0 && !math.IsNaN(out[i].History[n-1]) {
+			out[i].Text = x.kind.text(out[i].History[n-1])
 		}
 	}
 	return out

@@ -16,24 +16,23 @@ type identity struct {
 
 func identify(p target.Process) identity { return identity{p.PID, p.Start.UnixNano()} }
 
-// watched is the state of one process.
+// watched is the state of one process. What every look needs comes first.
 type watched struct {
-	p       target.Process
-	ctx     context.Context // of its dumps
-	cancel  context.CancelFunc
-	standIn bool // it is not yet the program that is being launched
-	// turn is held by the one dump that is under way or being decided on.
-	turn chan struct{}
-
-	dumping bool      // one is under way
+	gauges  gauges
+	dumping bool      // a dump is under way
+	gone    bool      // it ended during a dump
+	standIn bool      // it is not yet the program that is being launched
+	tree    *tree     // that traces it; nil: it is not traced
 	next    time.Time // of the next dump, where the clock decides
 	retry   time.Time // before that no trigger counts that can come again
 	lost    time.Time // when /proc did not have it any more
-	gone    bool      // it ended during a dump
-	status  string    // how
 
-	gauges    gauges
-	tree      *tree // that traces it; nil: it is not traced
+	p      target.Process
+	ctx    context.Context // of its dumps
+	cancel context.CancelFunc
+	// turn is held by the one dump that is under way or being decided on.
+	turn      chan struct{}
+	status    string // how it ended
 	closers   []func()
 	announced io.Closer
 }

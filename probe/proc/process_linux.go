@@ -42,7 +42,7 @@ type Process struct {
 // take back memory under MADV_FREE, and another process that shares it can act.
 // (Another process with the same PID has not the same CPU time, but by a chance
 // of one in many thousands, and is found out then by the next refresh.)
-const idleRefresh = 5 * time.Second
+const idleRefresh = 15 * time.Second
 
 // swapRefresh is how long VmSwap is believed while resident memory stays as it
 // is. Memory that moves to swap or back changes both.

@@ -7,7 +7,7 @@
 // and cheaper still. The number of threads is the link count of /proc/PID/task
 // and the number of open files the size of /proc/PID/fd, since Linux 6.2, so
 // that neither folder is listed. A process whose clock stands still since its
-// last sample has not run, and only its clock is read, for up to 5 s. No sample
+// last sample has not run, and only its clock is read, for up to 15 s. No sample
 // allocates memory.
 //
 // Descriptors are a resource that all of procdump shares: past a part of
