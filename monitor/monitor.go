@@ -281,7 +281,7 @@ func (m *monitor) add(p target.Process, t *tree) *watched {
 		return nil // it has all its dumps, or ended before its turn
 	}
 	if t == nil && m.Rules.Traced() {
-		if _, again := m.arrivals.LoadOrStore(identify(p), true); again {
+		if _, again := m.arrivals.LoadOrStore(p.PID, true); again {
 			return nil // it is being added since it appeared
 		}
 	}
@@ -329,7 +329,6 @@ func (m *monitor) ended(w *watched, status string) {
 		return // the launch reports why
 	}
 	m.limits.Forget(identify(w.p))
-	m.arrivals.Delete(identify(w.p))
 	m.Observer.Exited(w.p, status)
 	if !m.Scope.Follow {
 		m.note(ErrEnded)

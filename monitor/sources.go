@@ -17,21 +17,19 @@ import (
 type sources struct {
 	output    *output.Source
 	processes *procevent.Source
-	spares    chan *tree // tracers that trace nothing yet
-
-	matching sync.Mutex      // guards what follows
-	matcher  *target.Matcher // of processes that appear
-	arrivals sync.Map        // identity: of processes that were traced when they appeared
+	spares    chan *tree      // tracers that trace nothing yet
+	matcher   *target.Matcher // of processes that appear
+	arrivals  sync.Map        // PIDs of processes that are, or were, traced
 }
 
 // spareTrees is how many tracers are kept ready for processes that appear: to
 // start a thread takes longer than some of them live.
-const spareTrees = 32
+const spareTrees = 64
 
 // spareProcessors is how many of its processors Go must have beside those that
 // dumps keep busy: the threads that notice and attach to new processes wait for
 // none then.
-const spareProcessors = 4
+const spareProcessors = 12
 
 // open opens what the rules and the scope need, so that what cannot work is
 // said at the start.
@@ -63,7 +61,7 @@ func (m *monitor) close() {
 // listing and now are looked for once.
 func (m *monitor) openProcesses() error {
 	m.matcher = m.Scope.Selector.Matcher()
-	p, err := procevent.Open(procevent.Options{Fork: m.Scope.Tree || m.Scope.Follow, Handle: m.appeared})
+	p, err := procevent.Open(procevent.Options{Fork: m.Scope.Tree || m.Scope.Follow, Exit: m.Rules.Traced(), Handle: m.appeared})
 	if err != nil {
 		return err
 	}
@@ -84,6 +82,8 @@ func (m *monitor) openProcesses() error {
 // tells whether the event also goes to follow.
 func (m *monitor) appeared(e procevent.Event) bool {
 	switch {
+	case e.Kind == procevent.Exit:
+		m.arrivals.Delete(e.PID)
 	case e.Kind == procevent.Exec && m.Rules.Traced():
 		m.arrived(e.PID)
 	case e.Kind == procevent.Fork && m.Rules.Traced() && m.Scope.Follow:
@@ -138,9 +138,7 @@ func (m *monitor) rescan() {
 	if !m.Scope.Follow && !m.Scope.Wait {
 		return
 	}
-	m.matching.Lock()
 	found, err := m.matcher.Find()
-	m.matching.Unlock()
 	if err != nil {
 		return // none, at present
 	}
@@ -151,36 +149,49 @@ func (m *monitor) rescan() {
 
 // arrived watches a process if it is one that is waited for.
 func (m *monitor) arrived(pid int) {
-	if !m.wanting.Load() {
+	if !m.wanting.Load() || !m.matcher.Possible(pid) {
 		return
 	}
-	m.matching.Lock()
+	if !m.Rules.Traced() {
+		m.post(func() { m.adopt(pid, nil) })
+		return
+	}
+	if _, again := m.arrivals.LoadOrStore(pid, true); !again {
+		m.seize(pid)
+	}
+}
+
+// adopt watches a process that has appeared, if it is one that is waited for;
+// t traces it already, or is nil.
+func (m *monitor) adopt(pid int, t *tree) *watched {
+	if w := m.watched[pid]; w != nil || !m.waiting {
+		return w
+	}
 	p, ok := m.matcher.Match(pid)
-	m.matching.Unlock()
 	if !ok {
+		return nil
+	}
+	return m.add(p, t)
+}
+
+// seized adopts a process that has been attached to because it might be one that
+// is waited for. It is let go if it is none.
+func (m *monitor) seized(pid int, t *tree, err error) {
+	if err != nil {
+		m.arrivals.Delete(pid)
+		if p, ok := m.matcher.Match(pid); ok && !isGone(err) {
+			m.refused(p, err)
+		}
+		if t != nil {
+			m.helpers.Go(t.close)
+		}
 		return
 	}
-	var t *tree
-	if m.Rules.Traced() {
-		if _, again := m.arrivals.LoadOrStore(identify(p), true); again {
-			return
+	if w := m.adopt(pid, t); w == nil || w.tree != t {
+		if t.users == 0 && !m.trees[t] {
+			m.trees[t] = true
+			m.helpers.Go(func() { m.release(t, pid) })
 		}
-		var err error
-		if t, err = m.trace(pid); err != nil {
-			m.arrivals.Delete(identify(p))
-			m.post(func() { m.refused(p, err) })
-			return
-		}
-	}
-	if !m.post(func() {
-		if !m.waiting || m.watched[pid] != nil || m.add(p, t) == nil {
-			if t != nil && t.users == 0 {
-				m.trees[t] = true
-				m.helpers.Go(func() { m.release(t, pid) })
-			}
-		}
-	}) && t != nil {
-		t.close()
 	}
 }
 

@@ -85,10 +85,13 @@ func (m *monitor) traced(pid int, t *tree) *watched {
 	if w := m.watched[pid]; w != nil {
 		return w
 	}
-	if !m.waiting && !m.Scope.Tree {
-		return nil // -w has its process
+	switch {
+	case m.matcher != nil && pid == t.root && !m.Scope.Tree:
+		return m.adopt(pid, t)
+	case m.Scope.Tree:
+		return m.addPID(pid, t)
 	}
-	return m.addPID(pid, t)
+	return nil
 }
 
 // renamed looks again at a process that executed another program.

@@ -63,16 +63,35 @@ func (m *monitor) keepSpares() {
 	}
 }
 
-// trace attaches to a process, on whatever goroutine.
-func (m *monitor) trace(pid int) (*tree, error) {
-	var t *tree
+// spare returns a tracer that traces nothing.
+func (m *monitor) spare() (*tree, error) {
 	select {
-	case t = <-m.spares:
+	case t := <-m.spares:
+		return t, nil
 	default:
-		var err error
-		if t, err = m.newTree(); err != nil {
-			return nil, err
-		}
+		return m.newTree()
+	}
+}
+
+// seize begins to attach to a process that has appeared, without waiting for
+// that; then the loop looks whether it is one that is waited for.
+func (m *monitor) seize(pid int) {
+	t, err := m.spare()
+	if err != nil {
+		m.post(func() { m.seized(pid, nil, err) })
+		return
+	}
+	t.root = pid
+	if !t.tracer.Begin(pid, func(err error) { m.post(func() { m.seized(pid, t, err) }) }) {
+		m.arrivals.Delete(pid)
+	}
+}
+
+// trace attaches to a process.
+func (m *monitor) trace(pid int) (*tree, error) {
+	t, err := m.spare()
+	if err != nil {
+		return nil, err
 	}
 	t.root = pid
 	if err := t.tracer.Attach(pid); err != nil {

@@ -120,6 +120,20 @@ func (m *Matcher) Match(pid int) (Process, bool) {
 	return p, true
 }
 
+// Possible tells, faster than Match, whether the selector may mean the process:
+// if a name is part of it, whether that fits.
+func (m *Matcher) Possible(pid int) bool {
+	m.mu.Lock()
+	names := len(m.names) > 0
+	possible := names && pid != m.self && m.possible(pid)
+	m.mu.Unlock()
+	if names {
+		return possible
+	}
+	_, ok := m.Match(pid)
+	return ok
+}
+
 // explicit tells whether a PID was given.
 func (m *Matcher) explicit() bool {
 	return slices.ContainsFunc(m.tests, func(t matchTest) bool { return t.term.key == keyPID })

@@ -17,5 +17,8 @@ func (*Matcher) Find() ([]Process, error) { return nil, unsupported("find proces
 // Match is not available on this system: nothing matches.
 func (*Matcher) Match(int) (Process, bool) { return Process{}, false }
 
+// Possible is not available on this system: nothing matches.
+func (*Matcher) Possible(int) bool { return false }
+
 // Children is not available on this system: there are none.
 func Children(int) []int { return nil }

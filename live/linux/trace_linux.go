@@ -205,6 +205,26 @@ func (t *Tracer) Attach(pid int) error {
 	return err
 }
 
+// Begin is Attach for a tracer that traces nothing yet and for a caller that
+// must not wait: done is called with Attach's result, on the tracing thread,
+// which it must not keep. Begin tells whether the tracer is still open.
+func (t *Tracer) Begin(pid int, done func(error)) bool {
+	c := &traceCall{taken: make(chan struct{}), done: make(chan struct{})}
+	c.f = func() { done(t.attach(pid)) }
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.calls = append(t.calls, c)
+	t.pending.Store(true)
+	select {
+	case t.bell <- struct{}{}:
+	default:
+	}
+	return true
+}
+
 // Detach stops tracing a process, which runs on. Threads whose event is being
 // handled are let go as soon as that is done, a process that is held as soon as
 // it is resumed. Detach returns when all others are let go; one that waits in
