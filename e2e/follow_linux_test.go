@@ -232,12 +232,13 @@ func TestGroup(t *testing.T) {
 // all of them go on.
 func TestTracedMany(t *testing.T) {
 	exe := namedCopy(t, "crowd")
-	const n = 100
+	const n = 200
 	var crowd []*victims.Victim
 	for range n {
 		crowd = append(crowd, victims.StartSpec(t, victims.Spec{Name: "trouble", Exe: exe}))
 	}
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
+	const cancel = 0 // by procdump -cancel
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, cancel, syscall.SIGKILL} {
 		w := watch(t, "-all", "-e", "-t", "crowd", "FOLDER")
 		w.await("watching", n)
 		for _, v := range crowd {
@@ -247,8 +248,14 @@ func TestTracedMany(t *testing.T) {
 			v.Next(t)
 			syscall.Kill(v.PID, syscall.SIGUSR1)
 		}
-		w.cmd.Process.Signal(sig)
-		<-w.exited
+		if sig == cancel {
+			procdump(t, "-cancel", pidArg(crowd[n/2]))
+		} else {
+			w.cmd.Process.Signal(sig)
+		}
+		if code := w.end(); code != 130 && sig != syscall.SIGKILL {
+			t.Errorf("after %v: exit code %d", sig, code)
+		}
 		for _, v := range crowd {
 			answer := v.Ask(t, "burn 0")
 			if answer["state"] != "burn" || answer["handled"] == "0" {

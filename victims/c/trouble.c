@@ -10,11 +10,13 @@
 //	                    thread-overflow, double, fork, vexec, exec, gobus
 //	exit N / exitthread N
 //	dlopen FILE / dlclose
+//	storm N             N faults that it handles itself, as a JVM does
 //	print TEXT / warn TEXT / log PATH TEXT
 //	vfork MS            wait for a child in uninterruptible sleep
 //	vforkthread MS      a thread waits for a child in uninterruptible sleep
 #include "victim.h"
 #include <dlfcn.h>
+#include <setjmp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -64,6 +66,21 @@ CALL static void *overflow_worker(void *unused) {
 }
 
 static void count(int sig) { (void)sig, handled++; }
+
+static sigjmp_buf back;
+
+static void survive(int sig) {
+	(void)sig, handled++;
+	siglongjmp(back, 1);
+}
+
+CALL static void storm(long n) {
+	struct sigaction a = {.sa_handler = survive, .sa_flags = SA_NODEFER}, old;
+	sigaction(SIGSEGV, &a, &old);
+	for (volatile long i = 0; i < n; i++)
+		if (!sigsetjmp(back, 0)) crash_null();
+	sigaction(SIGSEGV, &old, NULL);
+}
 
 // faulty faults itself while it handles a fault.
 static void faulty(int sig) {
@@ -169,6 +186,8 @@ int main(int argc, char **argv) {
 			dlclose(library);
 		} else if (!strcmp(word, "warn")) {
 			dprintf(2, "%s\n", rest);
+		} else if (!strcmp(word, "storm")) {
+			storm(n);
 		} else if (!strcmp(word, "print")) {
 			say("%s", rest);
 			continue;
