@@ -145,6 +145,7 @@ func (m *monitor) loop() {
 			f()
 		case <-ticker.C:
 			m.sample()
+			m.tellLost(time.Now(), false)
 			m.show(time.Now())
 			if next := m.period(); next != period {
 				period = next

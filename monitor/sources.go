@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"procdump/probe/images"
 	"procdump/probe/output"
@@ -15,11 +16,13 @@ import (
 
 // sources are what all processes share.
 type sources struct {
-	output    *output.Source
-	processes *procevent.Source
-	spares    chan *tree      // tracers that trace nothing yet
-	matcher   *target.Matcher // of processes that appear
-	arrivals  sync.Map        // PIDs of processes that are, or were, traced
+	output     *output.Source
+	lostOutput uint64 // writes that it lost, as told
+	lostTold   time.Time
+	processes  *procevent.Source
+	spares     chan *tree      // tracers that trace nothing yet
+	matcher    *target.Matcher // of processes that appear
+	arrivals   sync.Map        // PIDs of processes that are, or were, traced
 }
 
 // spareTrees is how many tracers are kept ready for processes that appear: to
@@ -50,6 +53,7 @@ func (m *monitor) open(ctx context.Context) error {
 
 func (m *monitor) close() {
 	if m.output != nil {
+		m.tellLost(time.Now(), true)
 		m.output.Close()
 	}
 	if m.processes != nil {
@@ -213,6 +217,21 @@ func (m *monitor) refused(p target.Process, err error) {
 func (m *monitor) readOutput() {
 	for line := range m.output.Lines() {
 		m.post(func() { m.wrote(line) })
+	}
+}
+
+// lostEvery is how often output that could not be shown is told at most.
+const lostEvery = 5 * time.Second
+
+// tellLost says how much output was not shown since it was said last.
+func (m *monitor) tellLost(now time.Time, always bool) {
+	if m.output == nil || !always && now.Sub(m.lostTold) < lostEvery {
+		return
+	}
+	m.lostTold = now
+	if lost := m.output.Lost(); lost > m.lostOutput {
+		m.Observer.Warning(nil, fmt.Sprintf("%d writes are not shown: they came faster than they could be read", lost-m.lostOutput))
+		m.lostOutput = lost
 	}
 }
 
