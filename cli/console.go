@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"procdump/probe/counter"
@@ -31,6 +32,8 @@ type ConsoleConfig struct {
 type Console struct {
 	config ConsoleConfig
 	spool  *spool
+
+	leftOut atomic.Int64 // lines that Observed did not print
 
 	mu  sync.Mutex // makes the order in the spool that of the calls
 	bar bar

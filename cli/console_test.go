@@ -434,3 +434,29 @@ func TestTexts(t *testing.T) {
 		}
 	}
 }
+
+// blocked is a terminal that is held (Ctrl-S) until it is let go.
+type blocked struct{ free chan struct{} }
+
+func (b blocked) Write(p []byte) (int, error) {
+	<-b.free
+	return len(p), nil
+}
+
+// TestObservedBacklog: a flood of lines that nobody reads takes bounded memory.
+func TestObservedBacklog(t *testing.T) {
+	b := blocked{make(chan struct{})}
+	c := NewConsole(ConsoleConfig{Out: b, Err: b})
+	p := c.Process(Process{1, "a", ""}, false)
+	for range 3 * maxBacklog {
+		p.Observed("line")
+	}
+	if n := c.spool.length(); n > maxBacklog+1 {
+		t.Errorf("%d lines wait", n)
+	}
+	if n := c.leftOut.Load(); n < maxBacklog {
+		t.Errorf("%d lines are left out", n)
+	}
+	close(b.free)
+	c.Close()
+}

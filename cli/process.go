@@ -60,10 +60,23 @@ func (p *ProcessConsole) Watching() {
 	p.console.print(c.config.Out, c.stamp()+"Watching "+p.process.String()+".\n")
 }
 
+// maxBacklog is how many lines may wait for their reader before Observed leaves
+// some out.
+const maxBacklog = 10_000
+
 // Observed prints something that happened to the process, or that it wrote,
 // whether or not a dump follows.
+//
+// What comes faster than its reader takes it is left out, and said to be.
 func (p *ProcessConsole) Observed(text string) {
 	c := p.console
+	if c.spool.length() >= maxBacklog {
+		c.leftOut.Add(1)
+		return
+	}
+	if n := c.leftOut.Swap(0); n > 0 {
+		c.Warning(fmt.Sprintf("%d lines are left out: they came faster than they were read", n))
+	}
 	if c.config.JSON {
 		c.event(&observedEvent{c.head("observed"), p.ids(), text})
 		return

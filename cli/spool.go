@@ -47,6 +47,13 @@ func (s *spool) idle() bool {
 	return len(s.items) == 0 && !s.writing
 }
 
+// length is how many texts wait to be written.
+func (s *spool) length() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.items)
+}
+
 // flush waits until all that was put has been written.
 func (s *spool) flush() {
 	s.mu.Lock()
