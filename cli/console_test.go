@@ -435,17 +435,17 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-// blocked is a terminal that is held (Ctrl-S) until it is let go.
-type blocked struct{ free chan struct{} }
+// heldTerminal is a terminal that is held (Ctrl-S) until it is let go.
+type heldTerminal struct{ free chan struct{} }
 
-func (b blocked) Write(p []byte) (int, error) {
+func (b heldTerminal) Write(p []byte) (int, error) {
 	<-b.free
 	return len(p), nil
 }
 
 // TestObservedBacklog: a flood of lines that nobody reads takes bounded memory.
 func TestObservedBacklog(t *testing.T) {
-	b := blocked{make(chan struct{})}
+	b := heldTerminal{make(chan struct{})}
 	c := NewConsole(ConsoleConfig{Out: b, Err: b})
 	p := c.Process(Process{1, "a", ""}, false)
 	for range 3 * maxBacklog {
