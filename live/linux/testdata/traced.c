@@ -151,6 +151,9 @@ static void count(int sig) { (void)sig; counted++; }
 static void spawn(void) {
 	pid_t pid = fork();
 	if (pid == 0) {
+		// A group of its own, whose parent is in the same session: in an
+		// orphaned group SIGTSTP stops nobody (setpgid(2)).
+		setpgid(0, 0);
 		execv("/proc/self/exe", arguments); // its name is "spawn"
 		_exit(3);
 	}
