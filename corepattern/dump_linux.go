@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"procdump/capture"
-	"procdump/corepattern/held"
 	"procdump/dumpkind"
 	"procdump/internal/signals"
 	"procdump/internal/sys/fsys"
+	"procdump/live/linux"
 	"procdump/snapshot"
 )
 
@@ -32,14 +32,14 @@ func (h *handler) open(ctx context.Context) (*source, error) {
 	}
 	e := exceptionOf(h.core, h.crash)
 	h.what = signals.ExceptionText(e.Signal, int32(e.Code), e.Addr)
-	p, mem, err := openHeld(h.crash, h.core)
+	p, closeHeld, err := openHeld(h.crash, h.core)
 	if err != nil {
 		return h.openStream(begin, err)
 	}
 	p.Info.Method = "core_pattern"
 	h.describe(p)
 	h.name = p.Name
-	return &source{process: p, begin: begin, close: mem.Close, letGo: func() { h.stdin.Close() }}, nil
+	return &source{process: p, begin: begin, close: closeHeld, letGo: func() { h.stdin.Close() }}, nil
 }
 
 // openStream takes the memory from the stream; why is why it has to.
@@ -71,9 +71,9 @@ func (h *handler) openStream(begin time.Time, why error) (src *source, err error
 	p.Exception = exceptionOf(h.core, h.crash)
 	p.Threads[0].TID = h.crash.TID
 	p.PID, p.UID, p.GID = h.crash.PID, h.crash.UID, h.crash.GID
-	p.Linker = held.Linker(p)
+	p.Linker = linux.Linker(p)
 	for i := range p.Threads {
-		p.Threads[i].Stack = held.Stack(p, &p.Threads[i])
+		p.Threads[i].Stack = linux.UsedStack(p, &p.Threads[i])
 	}
 	p.Info.Method = "core_pattern stream"
 	p.Info.Warnings = append(p.Info.Warnings, fmt.Sprintf("the process could not be read (%v): the memory is that of the kernel's core, which has what coredump_filter lets through", why))
@@ -127,7 +127,7 @@ func (h *handler) dump(ctx context.Context, src *source) error {
 	if len(again) == 0 || src.stream {
 		return err
 	}
-	stream, serr := h.openStream(src.begin, held.ErrGone)
+	stream, serr := h.openStream(src.begin, linux.ErrGone)
 	if serr != nil {
 		return errors.Join(err, serr)
 	}
@@ -164,7 +164,7 @@ func (h *handler) write(ctx context.Context, job *capture.Job, src *source, path
 			continue
 		}
 		err = errors.Join(err, fmt.Errorf("%s dump: %w", r.Output.Select.Kind, r.Err))
-		if errors.Is(r.Err, held.ErrGone) {
+		if errors.Is(r.Err, linux.ErrGone) {
 			again = append(again, r.Output.Select.Kind)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"procdump/corepattern/held"
 	"procdump/internal/signals"
 	"procdump/live/linux"
 	"procdump/snapshot"
@@ -44,31 +43,30 @@ func (s *source) LetGo() { s.letGo() }
 var errOther = errors.New("/proc shows another process")
 
 // openHeld joins what the kernel's notes say with the process that the kernel
-// holds.
-func openHeld(c Crash, core *snapshot.Process) (*snapshot.Process, *held.Memory, error) {
+// holds. The caller calls close.
+func openHeld(c Crash, core *snapshot.Process) (p *snapshot.Process, close func(), err error) {
 	t, err := linux.Open(c.PID, linux.Options{})
 	if err != nil {
 		return nil, nil, err
 	}
-	defer t.Close()
-	p := t.Snapshot()
-	if !sameProgram(p.Auxv, core.Auxv) {
+	defer func() {
+		if err != nil {
+			t.Close()
+		}
+	}()
+	seen := t.Snapshot()
+	if !sameProgram(seen.Auxv, core.Auxv) {
 		return nil, nil, fmt.Errorf("look at process %d: %w", c.PID, errOther)
 	}
-	mem, err := held.Open(c.TID, p.Regions, p.System.PageSize)
+	s, err := t.Held(c.TID, joinThreads(seen, core, c))
 	if err != nil {
 		return nil, nil, err
 	}
-	p.System.Machine = core.System.Machine
+	p = s.Process
 	p.Auxv = core.Auxv
 	p.State = 0 // what /proc shows is the dumping
-	p.Memory = mem
-	joinThreads(p, core, c)
-	p.Linker = held.Linker(p)
-	for i := range p.Threads {
-		p.Threads[i].Stack = held.Stack(p, &p.Threads[i])
-	}
-	return p, mem, nil
+	p.Exception = exceptionOf(core, c)
+	return p, func() { s.Resume(); t.Close() }, nil
 }
 
 // sameProgram compares auxiliary vectors: every execve(2) makes a new one. That
@@ -80,13 +78,13 @@ func sameProgram(proc, core []byte) bool {
 
 // joinThreads takes the threads from the core, crashed one first, with the
 // names that /proc gives them. Their states are those of the dumping.
-func joinThreads(p, core *snapshot.Process, c Crash) {
+func joinThreads(p, core *snapshot.Process, c Crash) []snapshot.Thread {
 	known := map[int]snapshot.Thread{}
 	for _, t := range p.Threads {
 		known[t.TID] = t
 	}
 	outer := outerTIDs(p)
-	p.Threads = nil
+	var out []snapshot.Thread
 	for i := range core.Threads {
 		t := core.Threads[i]
 		if tid, ok := outer[t.TID]; ok {
@@ -101,9 +99,9 @@ func joinThreads(p, core *snapshot.Process, c Crash) {
 				t.UserTime, t.SystemTime = k.UserTime, k.SystemTime
 			}
 		}
-		p.Threads = append(p.Threads, t)
+		out = append(out, t)
 	}
-	p.Exception = exceptionOf(core, c)
+	return out
 }
 
 // exceptionOf is what killed the process.

@@ -15,12 +15,20 @@ import (
 // touched are read from the file instead of being faulted into the process.
 type backing struct {
 	pid   int
+	most  int // files kept open
 	mu    sync.Mutex
-	files map[fileKey]*backingFile
+	files map[mappedFile]*backingFile
 	fds   map[fileKey]int // the target's own descriptors, for files without a name
 }
 
 type fileKey struct{ dev, inode uint64 }
+
+// mappedFile tells files apart that /proc/PID/maps gives one device and inode:
+// those of two subvolumes of btrfs, say.
+type mappedFile struct {
+	fileKey
+	path string
+}
 
 // backingFile is one opened file; nil in the map: it cannot be opened.
 type backingFile struct {
@@ -35,7 +43,7 @@ const filePage = 4096
 const maxBacking = 4096
 
 func newBacking(pid int) *backing {
-	return &backing{pid: pid, files: map[fileKey]*backingFile{}}
+	return &backing{pid: pid, most: maxBacking, files: map[mappedFile]*backingFile{}}
 }
 
 func (b *backing) close() {
@@ -55,12 +63,12 @@ func (b *backing) open(g *snapshot.Region) *backingFile {
 	if g == nil || g.Inode == 0 || g.Flags&(snapshot.RemoteFile|snapshot.Userfault|snapshot.IO|snapshot.PFNMap) != 0 || anonymousFile(g) {
 		return nil
 	}
-	key := fileKey{g.Dev, g.Inode}
+	key := mappedFile{fileKey{g.Dev, g.Inode}, g.Path}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f, ok := b.files[key]
-	if !ok && len(b.files) < maxBacking {
-		f = b.find(g, key)
+	if !ok && len(b.files) < b.most {
+		f = b.find(g, key.fileKey)
 		b.files[key] = f
 	}
 	return f
@@ -158,6 +166,7 @@ func (f *backingFile) extents(gap snapshot.Range, g *snapshot.Region, page uint6
 		if err != nil || data >= off+int64(gap.Size) {
 			data = off + int64(gap.Size)
 		}
+		data &^= int64(page - 1) // file systems with blocks smaller than a page
 		if data > pos {
 			out = appendExtent(out, gap.Addr+uint64(pos-off), gap.Addr+uint64(data-off), snapshot.ExtentFile|snapshot.ExtentZero)
 		}

@@ -12,5 +12,8 @@
 // (signals, ends, new threads, executed programs), and makes a Stopped of them
 // from within such an event or at any other time.
 //
+// Target.Held makes a Stopped of a process that crashed and that the kernel
+// holds for the program of core_pattern (core(5)).
+//
 // The package builds on every system and does something on Linux only.
 package linux

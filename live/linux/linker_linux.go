@@ -12,13 +12,15 @@ import (
 // process may have tied into a ring.
 const maxLinkMaps = 65536
 
-// readLinker follows the executable's DT_DEBUG to struct r_debug and its list
-// of struct link_map (<link.h>). It returns nil for a static executable.
-func readLinker(mem snapshot.Memory, exe *snapshot.Module) *snapshot.Linker {
-	if exe == nil || exe.Dynamic == 0 {
+// Linker follows the executable's DT_DEBUG to struct r_debug and its list of
+// struct link_map (<link.h>). It returns nil for a static executable. The
+// executable is the first of the process's modules.
+func Linker(p *snapshot.Process) *snapshot.Linker {
+	if len(p.Modules) == 0 || p.Modules[0].Dynamic == 0 || p.Memory == nil {
 		return nil
 	}
-	im, err := elfimage.Read(mem, exe.Addr)
+	mem := p.Memory
+	im, err := elfimage.Read(mem, p.Modules[0].Addr)
 	if err != nil {
 		return nil
 	}

@@ -27,6 +27,8 @@ type Memory struct {
 	mem     *os.File // /proc/PID/mem: the only way to PROT_NONE pages
 	scan    scanner
 	files   *backing
+	held    bool  // by the kernel, which may let it go: Extents looks whether it is there,
+	probe   int64 // by reading here
 
 	mu      sync.Mutex
 	unknown map[uint64]snapshot.LeftOut // shared regions whose untouched pages cannot be seen, by address
@@ -88,6 +90,9 @@ func (m *Memory) Extents(r snapshot.Range) ([]snapshot.Extent, error) {
 				out = append(out, x)
 			}
 		}
+	}
+	if m.held && !m.there() {
+		return nil, ErrGone
 	}
 	return out, nil
 }
@@ -166,7 +171,7 @@ func (m *Memory) ReadMemory(p []byte, addr uint64) (int, error) {
 		if err != nil {
 			return n, &snapshot.MemoryError{Addr: at, Err: err}
 		}
-		k, err := m.readPieces(p[n:n+int(want.Size)], want, xs, g.Anonymous())
+		k, err := m.readPieces(p[n:n+int(want.Size)], want, xs, g.Anonymous() && g.Flags&snapshot.Userfault == 0)
 		n += k
 		if err != nil {
 			return n, err
@@ -282,10 +287,10 @@ func (m *Memory) readVecs(p []byte, vecs []procmem.Vec) (bad []snapshot.Range, e
 	for len(vecs) > 0 {
 		n, err := procmem.ReadV(m.pid, p, vecs)
 		if err != nil {
-			if !errors.Is(err, syscall.EFAULT) && !errors.Is(err, syscall.EIO) {
-				return bad, orGone(err)
+			if gone(err) {
+				return bad, ErrGone
 			}
-			n = 0
+			n = 0 // a page of it cannot be read, or this kernel has no such call
 		}
 		p = p[n:]
 		for k := uint64(n); len(vecs) > 0; vecs = vecs[1:] {

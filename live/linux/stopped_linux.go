@@ -18,7 +18,7 @@ import (
 type Stopped struct {
 	Process *snapshot.Process
 
-	holder holder
+	holder holder      // nil: the kernel
 	event  *TraceEvent // why it was stopped; nil: on request
 	held   []stopped
 	begin  time.Time
@@ -115,18 +115,22 @@ func (s *Stopped) snapshot(t *Target, lost []missed) error {
 	if err != nil {
 		return err
 	}
-	p.System.Machine = p.Threads[0].Registers.Machine
-	p.Modules = t.modules.find(mem, mm, p.Regions, p.Exe)
-	if len(p.Modules) > 0 {
-		p.Linker = readLinker(mem, &p.Modules[0])
-	}
-	for i := range p.Threads {
-		p.Threads[i].Stack = usedStack(&p, &p.Threads[i])
-	}
+	s.follow(t, mm)
 	for _, l := range lost {
 		p.Info.MissedThreads = append(p.Info.MissedThreads, snapshot.MissedThread{TID: l.tid, State: string(rune(l.state)), Why: l.why})
 	}
 	return nil
+}
+
+// follow finds what the memory and the threads' registers lead to.
+func (s *Stopped) follow(t *Target, mm int) {
+	p := s.Process
+	p.System.Machine = p.Threads[0].Registers.Machine
+	p.Modules = t.modules.find(s.mem, mm, p.Regions, p.Exe)
+	p.Linker = Linker(p)
+	for i := range p.Threads {
+		p.Threads[i].Stack = UsedStack(p, &p.Threads[i])
+	}
 }
 
 // readRegions reads the mappings as they are now, with the flags that were
@@ -209,11 +213,11 @@ func (s *Stopped) readThreads(t *Target) error {
 	return err
 }
 
-// usedStack is the part of the thread's stack that is in use: from the stack
+// UsedStack is the part of the thread's stack that is in use: from the stack
 // pointer, less the red zone, to the end of the mapping, or to the end of the
 // page of the thread's control block where that lies above (a thread's stack
 // and its control block share a mapping, and other memory may follow).
-func usedStack(p *snapshot.Process, th *snapshot.Thread) snapshot.Range {
+func UsedStack(p *snapshot.Process, th *snapshot.Thread) snapshot.Range {
 	sp := th.Registers.SP()
 	if sp == 0 {
 		return snapshot.Range{}
@@ -256,7 +260,7 @@ func regionAbove(p *snapshot.Process, addr uint64) int {
 // runs on, or 0. Go keeps the running goroutine's descriptor at fs:-8, and it
 // begins with the stack's bounds (runtime/runtime2.go, type g).
 func goroutineStack(p *snapshot.Process, th *snapshot.Thread, sp uint64) uint64 {
-	if th.Registers.Machine != arch.AMD64 {
+	if th.Registers.Machine != arch.AMD64 || p.Memory == nil {
 		return 0
 	}
 	w := linkWalker{mem: p.Memory, word: 8}
@@ -292,7 +296,9 @@ func (s *Stopped) Unknown() []snapshot.LeftOut {
 // after it is not the snapshot any more.
 func (s *Stopped) LetGo() {
 	s.letGo.Do(func() {
-		s.holder.letGo(s.held)
+		if s.holder != nil {
+			s.holder.letGo(s.held)
+		}
 		s.pause = time.Since(s.begin)
 	})
 }

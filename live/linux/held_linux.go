@@ -1,0 +1,60 @@
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"procdump/snapshot"
+)
+
+// maxHeldBacking bounds the files kept open of a held process: the kernel's
+// helpers have few descriptors, and the dump needs some.
+const maxHeldBacking = 512
+
+// Held makes a Stopped of a process that the kernel holds while it hands out
+// its core. It runs no more and cannot be stopped by ptrace(2), but its address
+// space is whole. threads are its threads, the crashed one first, with the
+// registers that the core says; tid is one of them that still has the address
+// space: the one that crashed, for the leader may have exited.
+//
+// Resume only closes the memory. The kernel may let the process go at any time:
+// reading it is ErrGone then.
+func (t *Target) Held(tid int, threads []snapshot.Thread) (*Stopped, error) {
+	if len(threads) == 0 {
+		return nil, fmt.Errorf("look at process %d, which the kernel holds: no thread of it is known", t.PID)
+	}
+	s := &Stopped{Process: t.Snapshot(), begin: time.Now()}
+	p := s.Process
+	t.files.most = maxHeldBacking
+	mem, err := openMemory(tid, p.Regions, p.System.PageSize, t.files)
+	if err != nil {
+		return nil, fmt.Errorf("open memory of process %d: %w", t.PID, orGoneProc(err))
+	}
+	mem.held, mem.probe = true, probeAddr(p.Regions)
+	s.mem, p.Memory = mem, mem
+	p.Info.Time, p.Info.PauseMicros = s.begin, -1
+	p.Threads = slices.Clone(threads)
+	s.follow(t, tid)
+	return s, nil
+}
+
+// probeAddr is an address that can be read as long as the process is there.
+func probeAddr(regions []snapshot.Region) int64 {
+	for i := range regions {
+		if g := &regions[i]; g.Perm&snapshot.Read != 0 && g.Flags == 0 && !unreadable(g) {
+			return int64(g.Addr)
+		}
+	}
+	return 0
+}
+
+// there tells whether the address space is still there. Of one that is gone
+// /proc/PID/pagemap says that it has no pages, which would be taken for zeros
+// (PAGEMAP_SCAN says ESRCH).
+func (m *Memory) there() bool {
+	n, err := m.mem.ReadAt(make([]byte, 1), m.probe)
+	return n == 1 || !errors.Is(err, io.EOF)
+}
