@@ -180,8 +180,11 @@ func (s *Stopped) readThreads(t *Target) error {
 	var err error
 	s.holder.do(func() {
 		rr := newRegReader(t.opts.View64)
+		p.Threads = make([]snapshot.Thread, 0, len(s.held))
+		known := t.threads
+		t.threads = nil // a second copy of ten thousand would be megabytes
 		for _, h := range s.held {
-			th, ok := t.threads[h.tid]
+			th, ok := known[h.tid]
 			if !ok {
 				if th, ok = t.readThread(h.tid); !ok {
 					continue // killed this moment
