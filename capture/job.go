@@ -162,7 +162,7 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 	for i, o := range j.Outputs {
 		results[i].Output = o
 		dumps[i] = &dump{res: &results[i], file: j.files[i]}
-		dumps[i].fail(cause(dumps[i].pick(src.Snapshot(), held)))
+		dumps[i].fail(cause(dumps[i].pick(src.Snapshot(), held, len(j.Outputs) == 1)))
 		buffered = buffered && (results[i].Err != nil || dumps[i].sel.Buffered)
 		held += dumps[i].held()
 	}
@@ -211,10 +211,11 @@ func (d *dump) fail(err error) {
 	}
 }
 
-// pick selects the memory, while other dumps hold so many bytes in RAM.
-func (d *dump) pick(p *snapshot.Process, held uint64) error {
+// pick selects the memory, while other dumps hold so many bytes in RAM. only
+// tells that there are no other dumps.
+func (d *dump) pick(p *snapshot.Process, held uint64, only bool) error {
 	o := d.res.Output.Select
-	o.Held = held
+	o.Held, o.Only = held, only
 	sel, err := dumpkind.Select(p, o)
 	if err != nil {
 		return err

@@ -24,8 +24,9 @@ const (
 // stacks or code, and what safe lists; everything else is overwritten as it is
 // read. The environment, the command line's values, open files, vector
 // registers, and user names in paths are removed. left are the stacks that
-// threads left for alternate ones.
-func scrub(sel *Selection, left []leftStack) {
+// threads left for alternate ones. If only is set the process given to Select
+// loses the vector registers.
+func scrub(sel *Selection, left []leftStack, only bool) {
 	p := sel.Process
 	h := heldMemory{p.Memory, sel.Ranges}
 	s := &scrubber{p: p, word: p.Machine().PointerSize(), keep: safe(p, h)}
@@ -53,7 +54,7 @@ func scrub(sel *Selection, left []leftStack) {
 	if p.Linker != nil {
 		s.names(h)
 	}
-	s.threads()
+	s.threads(only)
 	s.metadata()
 	p.Memory = &scrubbed{p.Memory, s}
 }
@@ -99,7 +100,7 @@ var controlRegisters = map[string]bool{"rip": true, "eip": true, "pc": true, "rs
 
 // threads drops vector registers, which hold pieces of copied strings, and
 // overwrites general ones as it does stack words.
-func (s *scrubber) threads() {
+func (s *scrubber) threads(only bool) {
 	p := s.p
 	p.Threads = slices.Clone(p.Threads)
 	// The vector registers are the same in all threads: kilobytes each.
@@ -113,18 +114,22 @@ func (s *scrubber) threads() {
 	for i := range p.Threads {
 		t := &p.Threads[i]
 		r := arch.Registers{Machine: t.Registers.Machine, Sets: make([]arch.Regset, 0, len(t.Registers.Sets))}
-		for _, set := range t.Registers.Sets {
+		for k := range t.Registers.Sets {
+			set := t.Registers.Sets[k]
 			switch set.Type {
 			case arch.NT_PRSTATUS:
 				r.Put(set.Type, s.general(set.Data, r.Machine))
 			case arch.NT_386_TLS, arch.NT_ARM_TLS:
 				r.Put(set.Type, bytes.Clone(set.Data))
 			case arch.NT_PRFPREG, arch.NT_PRXFPREG, arch.NT_X86_XSTATE:
-				k := kind{r.Machine, set.Type, len(set.Data), string(components(set))}
-				if vectors[k] == nil {
-					vectors[k] = initialVectors(set, r.Machine)
+				v := kind{r.Machine, set.Type, len(set.Data), string(components(set))}
+				if vectors[v] == nil {
+					vectors[v] = initialVectors(set, r.Machine)
 				}
-				r.Put(set.Type, vectors[k])
+				r.Put(set.Type, vectors[v])
+				if only {
+					t.Registers.Sets[k].Data = nil
+				}
 			}
 		}
 		t.Registers, t.Siginfo = r, nil

@@ -16,6 +16,9 @@ type Options struct {
 	DropLargest bool   // MiniPlus: without its largest private area over 512 MiB
 	DontDump    bool   // take memory marked MADV_DONTDUMP too
 	Held        uint64 // bytes of RAM that other selections of the same stop hold
+	// Only tells that this is the only selection of the process: of what it does
+	// not take the register sets may be dropped, kilobytes for each thread.
+	Only bool
 }
 
 // maxHole is the largest run of pages in anonymous memory that do not exist

@@ -69,7 +69,7 @@ func (s *selector) small() (*Selection, error) {
 		}
 	}
 	if s.o.Kind == Triage {
-		scrub(sel, stacks.left)
+		scrub(sel, stacks.left, s.o.Only)
 	}
 	return sel, nil
 }
