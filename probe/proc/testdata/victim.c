@@ -59,10 +59,18 @@ static void touch(int n, int kind) {
 		p[(size_t)i * 4096] = 1;
 }
 
+static pid_t self; // whose children they are
+
 static void child(void) {
+	// One that is left over must not keep the test's output open.
+	int null = open("/dev/null", O_RDWR);
+	dup2(null, 0), dup2(null, 1), dup2(null, 2);
+	if (null > 2)
+		close(null);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;)
+	while (getppid() == self)
 		pause();
+	_exit(0); // the parent died before the line above
 }
 
 static void *obey(void *unused) {
@@ -125,6 +133,7 @@ static void *obey(void *unused) {
 }
 
 int main(void) {
+	self = getpid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	printf("ready\n");
 	fflush(stdout);
