@@ -114,6 +114,11 @@ func TestVerdicts(t *testing.T) {
 				s.wall = 4 * time.Second
 			}
 		}},
+		{"gcore returns long before its data is on disk", 2, func(tool, place string, s *sample) {
+			if tool == nameGcore && place == placeDisk {
+				s.wall, s.flush = 500*time.Millisecond, 10*time.Second
+			}
+		}},
 		{"large", 1, func(tool, _ string, s *sample) {
 			if tool == nameMini {
 				s.rss = 65 << 20

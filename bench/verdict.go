@@ -49,10 +49,9 @@ func judge(results []*result) []verdict {
 			r := byName[size]
 			p, gcore := r.row(nameProcdump, place), r.row(nameGcore, place)
 			all = append(all, ofLimit(size, place, r),
-				// When the data is on disk: procdump returns then, gcore before. Which of
-				// the commands returns first is the figure beside.
+				// As the commands return: procdump when the data is on disk, gcore before that.
 				atLeast(fmt.Sprintf("full dump of %s to %s: faster than gcore", size, place),
-					r, ratio(p, gcore, durableOf), leastOfGcore, fmt.Sprintf("; as the commands return: %s", figure("%.2f", ratio(p, gcore, wallOf)))))
+					r, ratio(p, gcore, wallOf), leastOfGcore, fmt.Sprintf("; until on disk: %s", figure("%.2f", ratio(p, gcore, durableOf)))))
 		}
 	}
 	s := byName["sparse"]

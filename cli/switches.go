@@ -88,7 +88,7 @@ var switches = []spec{
 		help: "every process that matches TARGET, one file each"},
 	{name: "w", section: secTarget, set: on(func(o *Options) { o.Wait = true }),
 		help: "wait until the process named TARGET is there",
-		more: "It is watched from its first instruction on where a trigger needs that. With -all every process of that name " +
+		more: "Where a trigger needs that it is traced within a millisecond, as a rule, of its start. With -all every process of that name " +
 			"is watched, those that are there and all that will be, until Ctrl-C."},
 	{name: "pt", section: secTarget, set: on(func(o *Options) { o.Tree = true }),
 		help: "all descendants too, present and future"},

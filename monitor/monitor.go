@@ -16,9 +16,9 @@ import (
 	"procdump/trigger"
 )
 
-// maxParallel bounds how many processes are dumped at a time for a reason that
-// can wait: each is stopped only while it is written, and they share one disk.
-// What a signal or an exit demands is written at once.
+// maxParallel bounds how many processes are dumped at a time: each is stopped
+// only while it is written, and they share one disk. What
+// a signal or an exit demands waits too: its thread stands meanwhile.
 const maxParallel = 4
 
 // monitor is the state of a Run. All of it belongs to the goroutine of loop,

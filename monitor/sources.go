@@ -45,7 +45,8 @@ func (m *monitor) open(ctx context.Context) error {
 		m.output = o
 		m.helpers.Go(m.readOutput)
 	}
-	if m.Scope.newcomers() {
+	// Of a traced tree its tracer tells what is new.
+	if m.waiting || m.Scope.Tree && !m.Rules.Traced() {
 		return m.openProcesses()
 	}
 	return nil
@@ -192,6 +193,9 @@ func (m *monitor) seized(pid int, t *tree, err error) {
 		return
 	}
 	if w := m.adopt(pid, t); w == nil || w.tree != t {
+		if w == nil {
+			m.arrivals.Delete(pid) // it may execute another program
+		}
 		if t.users == 0 && !m.trees[t] {
 			m.trees[t] = true
 			m.helpers.Go(func() { m.release(t, pid) })

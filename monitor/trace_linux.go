@@ -42,7 +42,7 @@ func (m *monitor) newTree() (*tree, error) {
 	var err error
 	t.tracer, err = linux.NewTracer(linux.TraceOptions{Children: m.Scope.Tree, Signals: wanted, Unhandled: r.Unhandled,
 		ExitEvents: r.Terminate, ThreadEvents: r.ThreadStart || r.ThreadExit, ExecEvents: true,
-		Urgent: m.Scope.newcomers(), Live: m.Live.linux()},
+		Urgent: m.matcher != nil, Live: m.Live.linux()},
 		func(e *linux.TraceEvent) { m.happened(t, happeningOf(e)) })
 	return t, err
 }

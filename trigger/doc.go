@@ -1,5 +1,5 @@
 // Package trigger holds the rules that turn samples and texts into dumps:
-// thresholds that must hold for a time, lists of thresholds, filters of texts,
+// thresholds that must hold for a time, filters of texts,
 // limits on how often to fire, and the flight recorder that keeps the samples
 // before a trigger.
 //

@@ -3,7 +3,6 @@ package trigger
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 )
@@ -226,87 +225,6 @@ func TestLevelRandom(t *testing.T) {
 	}
 	if fires < 1000 {
 		t.Errorf("fired %d times: the samples test little", fires)
-	}
-}
-
-func TestList(t *testing.T) {
-	values := func(ts []Threshold) (vs []float64) {
-		for _, t := range ts {
-			vs = append(vs, t.Value)
-		}
-		return vs
-	}
-	l := NewList(Threshold{Metric: "commit", Value: 7}, 300, 100, 200, 100)
-	if got := values(l.Left()); !slices.Equal(got, []float64{100, 200, 300}) {
-		t.Errorf("thresholds %v", got)
-	}
-	for i, c := range []struct {
-		v    float64
-		want []float64
-		left int
-	}{{50, nil, 3}, {150, []float64{100}, 2}, {150, nil, 2}, {50, nil, 2}, {120, nil, 2}, {1000, []float64{200, 300}, 0}, {1000, nil, 0}} {
-		got := l.Feed(at(1000*i), c.v, second)
-		if !slices.Equal(values(got), c.want) || len(l.Left()) != c.left || l.Done() != (c.left == 0) {
-			t.Errorf("sample %d: fires %v, want %v; left %v", i, got, c.want, l.Left())
-		}
-		for _, f := range got {
-			if f.Metric != "commit" {
-				t.Errorf("fires %+v", f)
-			}
-		}
-	}
-	below := NewList(Threshold{Below: true, For: 2 * second}, 10, 20)
-	if got := values(below.Left()); !slices.Equal(got, []float64{20, 10}) {
-		t.Errorf("thresholds %v", got)
-	}
-	for i, want := range [][]float64{nil, {20}, {10}, nil} {
-		v := []float64{15, 5, 5, 5}[i]
-		if got := below.Feed(at(1000*i), v, second); !slices.Equal(values(got), want) {
-			t.Errorf("sample %d: fires %v, want %v", i, got, want)
-		}
-		if held, want := below.Held(at(1000*i)), []time.Duration{second, second, 0, 0}[i]; held != want {
-			t.Errorf("sample %d: held %v, want %v", i, held, want)
-		}
-	}
-	if empty := NewList(Threshold{}); !empty.Done() || empty.Feed(at(0), 1, second) != nil || empty.Held(at(0)) != 0 {
-		t.Error("an empty list is not done")
-	}
-}
-
-// TestListRandom compares a list with as many levels that fire once.
-func TestListRandom(t *testing.T) {
-	for seed := range uint64(300) {
-		random := rand.New(rand.NewPCG(seed, 8))
-		threshold := Threshold{Below: random.IntN(2) == 0, For: time.Duration(random.IntN(4)) * second}
-		var values []float64
-		for range random.IntN(5) {
-			values = append(values, float64(random.IntN(100)))
-		}
-		l := NewList(threshold, values...)
-		levels := map[float64]*Level{}
-		for _, v := range values {
-			threshold.Value = v
-			levels[v] = &Level{Threshold: threshold}
-		}
-		for i := range 100 {
-			v := float64(random.IntN(100))
-			fired := map[float64]bool{}
-			for _, f := range l.Feed(at(1000*i), v, second) {
-				fired[f.Value] = true
-			}
-			for value, level := range levels {
-				want := level.Feed(at(1000*i), v, second)
-				if fired[value] != want {
-					t.Fatalf("seed %d, sample %d, value %v: fires %v, want %v", seed, i, value, fired[value], want)
-				}
-				if want {
-					delete(levels, value)
-				}
-			}
-			if l.Done() != (len(levels) == 0) {
-				t.Fatalf("seed %d, sample %d: done %v, %d levels left", seed, i, l.Done(), len(levels))
-			}
-		}
 	}
 }
 
