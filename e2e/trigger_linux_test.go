@@ -51,6 +51,7 @@ func TestTriggers(t *testing.T) {
 		{name: "thread exited", args: []string{"-e", "-et"}, before: []string{"threads 2"}, fire: "join", reason: "Thread exited", state: ""},
 		{name: "output", args: []string{"-l", "-f", "disaster"}, before: []string{"warn all is well", "files 10"}, fire: "warn a DISASTER happened", reason: "DISASTER", state: "", shown: "all is well"},
 		{name: "image", args: []string{"-e", "-ld", "-f", "libutil"}, before: []string{"dlopen libanl.so.1"}, fire: "dlopen libutil.so.1", reason: "libutil", state: "", shown: "libanl"},
+		{name: "image unmapped", args: []string{"-e", "-ud", "-f", "libutil"}, before: []string{"dlopen libutil.so.1"}, fire: "dlclose", reason: "Image unmapped: ", state: ""},
 		{name: "hang", args: []string{"-h"}, before: []string{"vforkthread 1500"}, fire: "vforkthread 12000", reason: "Hung: thread", state: ""},
 		{name: "hang of all", args: []string{"-h"}, fire: "vfork 15000", reason: "Hung: thread", state: "vfork 15000"},
 	} {
