@@ -11,6 +11,9 @@ func (s Selector) Matcher() *Matcher { return &Matcher{} }
 // Match is not available on this system: nothing matches.
 func (s Selector) Match(int) (Process, bool) { return Process{}, false }
 
+// Words is not available on this system: nothing is known.
+func (s Selector) Words() []string { return nil }
+
 // Find is not available on this system.
 func (*Matcher) Find() ([]Process, error) { return nil, unsupported("find processes") }
 

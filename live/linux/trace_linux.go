@@ -141,22 +141,34 @@ func (t *Tracer) call(f func()) error {
 	t.calls = append(t.calls, c)
 	t.pending.Store(true)
 	t.mu.Unlock()
+	t.ring()
+	_ = ptrace.Wake(t.tid)
+	t.urge(c)
+	<-c.done
+	return c.err
+}
+
+// ring tells the tracing thread of calls where it waits for nothing else.
+func (t *Tracer) ring() {
 	select {
 	case t.bell <- struct{}{}:
 	default:
 	}
-	// The thread may have looked for calls just before, and not yet be in the
-	// system call that the signal is to interrupt: repeat it.
+}
+
+// urge returns when the tracing thread has taken the call. The thread may have
+// looked for calls just before, and not yet be in the system call that the
+// signal is to interrupt: it is repeated.
+func (t *Tracer) urge(c *traceCall) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for n := 1; ; n++ {
-		_ = ptrace.Wake(t.tid) // ESRCH: it has ended, and has seen to the calls
 		select {
 		case <-c.taken:
-			<-c.done
-			return c.err
+			return
 		case <-tick.C:
 		}
+		_ = ptrace.Wake(t.tid) // ESRCH: it has ended, and has seen to the calls
 		if n%100 == 0 {
 			_ = ptrace.PrepareWake() // os/signal may have installed the handler anew
 		}
@@ -218,10 +230,9 @@ func (t *Tracer) Begin(pid int, done func(error)) bool {
 	}
 	t.calls = append(t.calls, c)
 	t.pending.Store(true)
-	select {
-	case t.bell <- struct{}{}:
-	default:
-	}
+	t.ring()
+	// It may wait for something else: for a process that it is letting go.
+	go t.urge(c)
 	return true
 }
 

@@ -9,10 +9,12 @@ import (
 
 // How long the tracing thread naps between two looks at every thread. A stop
 // (SIGCHLD) or a call ends the nap; the longest nap is what a stop costs that
-// comes just before it.
+// comes just before it. Where every thread is left standing only their end can
+// come, besides calls: hundreds of tracers may wait so for their turn.
 const (
-	minNap = 20 * time.Microsecond
-	maxNap = 5 * time.Millisecond
+	minNap      = 20 * time.Microsecond
+	maxNap      = 5 * time.Millisecond
+	standingNap = 100 * time.Millisecond
 )
 
 // run is what the tracing thread does.
@@ -75,9 +77,31 @@ func (t *Tracer) poll() {
 	if t.pending.Load() {
 		return
 	}
+	longest := maxNap
+	if t.allStand() {
+		longest = standingNap
+	}
 	// Looking costs time in proportion to the threads: leave most of it to others.
-	ptrace.Nap(max(t.nap, 4*time.Since(begin)))
-	t.nap = min(2*t.nap, maxNap)
+	ptrace.Nap(max(min(t.nap, longest), 4*time.Since(begin)))
+	t.nap = min(2*t.nap, longest)
+}
+
+// allStand tells whether every thread is left standing until a call.
+func (t *Tracer) allStand() bool {
+	if t.still < len(t.threads) {
+		return false
+	}
+	for h := range t.holds {
+		if !h.done {
+			return false
+		}
+	}
+	for _, th := range t.threads {
+		if th.state == threadUndecided {
+			return false
+		}
+	}
+	return true
 }
 
 // look looks once at every thread that is not left standing.
