@@ -266,10 +266,24 @@ func (d *dump) copy(ctx context.Context, m *meter) error {
 	if d.res.Err != nil {
 		return nil
 	}
-	bad, err := d.out.copy(ctx, d.sel.Process.Memory, d.layout.Placements(), m)
+	mem := d.sel.Process.Memory
+	bad, err := d.out.copy(ctx, mem, d.layout.Placements(), m)
 	info := &d.sel.Process.Info
+	if mem, ok := mem.(snapshot.PartlySeen); ok {
+		info.LeftOut = append(info.LeftOut, d.selected(mem.Unknown())...)
+	}
 	info.Unreadable = snapshot.MergeRanges(append(info.Unreadable, bad...), 0)
 	return err
+}
+
+// selected are those that the dump was to hold.
+func (d *dump) selected(all []snapshot.LeftOut) (out []snapshot.LeftOut) {
+	for _, l := range all {
+		if slices.ContainsFunc(d.sel.Ranges, func(r snapshot.Range) bool { return r.Intersect(l.Range).Size > 0 }) {
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 // finish writes the head, which tells the pause and what could not be read,

@@ -35,8 +35,8 @@ var ErrNotFolder = errors.New("not a folder")
 var ErrNotFile = errors.New("not a regular file or folder")
 
 // Mask is where a command's dumps go and how they are named: a folder and a
-// file name with words (PROCESSNAME, PID, EXCEPTIONCODE, YYMMDD, HHMMSS) that
-// each dump replaces with its own facts.
+// file name with words (PROCESSNAME, PID, EXCEPTIONCODE, YYMMDD, HHMMSS,
+// CONTAINERID, CGROUP) that each dump replaces with its own facts.
 //
 // As in ProcDump, an upper-case word is replaced wherever it stands, even
 // inside a longer one. In another case it is replaced only where it stands
@@ -78,6 +78,8 @@ type Vars struct {
 	Exception string        // "" prints as "0"
 	Time      time.Time     // printed in local time
 	Kind      dumpkind.Kind // used if MaskOptions.Kinds > 1
+	Container string        // the container's ID as users see it; "" prints as "host"
+	Cgroup    string        // the last folder of the control group's path; "" prints as "root"
 }
 
 // ParseMask reads a dump path as the command line has it: "" is DefaultMask in
@@ -283,6 +285,7 @@ func (m Mask) name(v Vars, n int) string {
 	space := maxName - tail.Len()
 	v.Process = cleanValue(v.Process, "process")
 	v.Exception = cleanValue(v.Exception, "0")
+	v.Container, v.Cgroup = cleanValue(v.Container, "host"), cleanValue(v.Cgroup, "root")
 	stem := m.expand(v)
 	if over := len(stem) - space; over > 0 {
 		// The process's name gives way before the time and the PID do.
@@ -313,11 +316,14 @@ const (
 	wordException
 	wordDate
 	wordTime
+	wordContainer
+	wordCgroup
 )
 
 // words are the spellings. None is the beginning of another.
 var words = [...]string{
 	wordProcess: "PROCESSNAME", wordPID: "PID", wordException: "EXCEPTIONCODE", wordDate: "YYMMDD", wordTime: "HHMMSS",
+	wordContainer: "CONTAINERID", wordCgroup: "CGROUP",
 }
 
 // piece is a literal text or a word of a mask.
@@ -381,7 +387,7 @@ func parseRun(run string) []piece {
 func cutWords(s string, equal func(a, b string) bool) (pieces []piece, rest string) {
 next:
 	for s != "" {
-		for w := wordProcess; w <= wordTime; w++ {
+		for w := wordProcess; w <= wordCgroup; w++ {
 			if n := len(words[w]); len(s) >= n && equal(s[:n], words[w]) {
 				pieces = append(pieces, piece{word: w})
 				s = s[n:]
@@ -423,6 +429,10 @@ func (m Mask) expand(v Vars) string {
 			b.WriteString(v.Time.Local().Format("060102"))
 		case wordTime:
 			b.WriteString(v.Time.Local().Format("150405"))
+		case wordContainer:
+			b.WriteString(v.Container)
+		case wordCgroup:
+			b.WriteString(v.Cgroup)
 		}
 	}
 	return b.String()

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
+	"procdump/internal/sys/fsys"
 	"procdump/target"
 )
 
@@ -49,13 +51,27 @@ func (o observer) Warning(p *target.Process, text string) {
 // Failed implements monitor.Observer.
 func (o observer) Failed(p *target.Process, err error) {
 	if p == nil {
-		o.run.console.Error(err)
+		o.run.console.Error(remedied(err))
 		return
 	}
+	o.run.process(*p).Error(explain(err, p.PID))
+}
+
+// explain adds to the system's error about a process what is behind it, and
+// what to do.
+func explain(err error, pid int) error {
 	if errors.Is(err, fs.ErrPermission) {
-		if why := target.ExplainDenied(p.PID); why != nil {
-			err = why
+		if why := target.ExplainDenied(pid); why != nil {
+			return why
 		}
 	}
-	o.run.process(*p).Error(err)
+	return remedied(err)
+}
+
+// remedied adds what to do where procdump, or the machine, has reached a limit.
+func remedied(err error) error {
+	if remedy := fsys.Remedy(err); remedy != "" {
+		return fmt.Errorf("%w; %s", err, remedy)
+	}
+	return err
 }

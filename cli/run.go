@@ -71,7 +71,7 @@ func (r *run) cancel() int {
 // why, and the error has been printed.
 func (r *run) scope(ctx context.Context) (monitor.Scope, int) {
 	failed := func(err error) (monitor.Scope, int) {
-		r.console.Error(err)
+		r.console.Error(remedied(err))
 		return monitor.Scope{}, exitCode(err)
 	}
 	o := r.o
@@ -178,7 +178,7 @@ func (r *run) monitor(ctx context.Context, scope monitor.Scope) (dumps, code int
 	if r.o.Live {
 		view = r.console.Live
 	}
-	out := monitor.Run(ctx, monitor.Config{View: view, Rules: r.o.Rules, Limits: r.o.Limits, Scope: scope, Kill: r.o.Kill,
+	out := monitor.Run(ctx, monitor.Config{View: view, Rules: r.o.Rules, Limits: r.o.Limits, Scope: scope, Kill: r.o.Kill, TimeLimit: r.o.TimeLimit,
 		Live:     monitor.LiveOptions{KernelStacks: r.o.KernelStacks, View64: r.o.View64},
 		Observer: observer{r}, Dumper: dumper{r}})
 	for _, err := range out.Errors {

@@ -14,7 +14,6 @@ import (
 	"procdump/internal/sys/fsys"
 	"procdump/monitor"
 	"procdump/snapshot"
-	"procdump/target"
 )
 
 // dumper writes the dumps that the monitor finds due.
@@ -29,6 +28,33 @@ type session struct {
 
 // errTimeLimit is the cause of a dump that -at ended.
 var errTimeLimit = errors.New("the time limit (-at) is over")
+
+// outage bounds how long a process may stand still for a dump. Looking at it
+// before that costs it nothing, and does not count.
+type outage struct {
+	limit  time.Duration // 0: none
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+func newOutage(ctx context.Context, limit time.Duration) (context.Context, *outage) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, &outage{limit: limit, cancel: cancel}
+}
+
+// begin tells since when the process stands still, or is about to.
+func (o *outage) begin(at time.Time) {
+	if o.limit > 0 && o.timer == nil {
+		o.timer = time.AfterFunc(time.Until(at.Add(o.limit)), func() { o.cancel(errTimeLimit) })
+	}
+}
+
+func (o *outage) end() {
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+	o.cancel(nil)
+}
 
 // Dump writes one dump of each kind asked for, from one stop. It reports each
 // error itself.
@@ -51,10 +77,10 @@ func (s *session) dump(ctx context.Context) error {
 	job, consoles := s.job()
 	defer job.Discard()
 	prepared := false
-	if limit := s.run.o.TimeLimit; limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTimeLimit)
-		defer cancel()
+	ctx, outage := newOutage(ctx, s.run.o.TimeLimit)
+	defer outage.end()
+	if s.due.Held {
+		outage.begin(s.due.Time)
 	}
 	begin := time.Now()
 	src, err := s.due.Stop(ctx, func(p *snapshot.Process) error {
@@ -66,6 +92,7 @@ func (s *session) dump(ctx context.Context) error {
 		if !s.due.Held { // else every moment counts
 			warmHeap(warmBytes + len(p.Threads)*warmThread)
 			begin = time.Now()
+			outage.begin(begin)
 		}
 		return nil
 	})
@@ -129,13 +156,10 @@ func (s *session) announce(j *capture.Job, consoles []*DumpConsole, p *snapshot.
 
 // refused turns the kernel's refusal into its reason.
 func (s *session) refused(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
-		if why := target.ExplainDenied(s.due.Process.PID); why != nil {
-			err = why
-		}
-	} else if errors.Is(err, monitor.ErrGone) {
+	if errors.Is(err, monitor.ErrGone) {
 		return monitor.ErrEnded // the monitor tells
 	}
+	err = explain(err, s.due.Process.PID)
 	s.console.Error(err)
 	return err
 }
@@ -143,7 +167,7 @@ func (s *session) refused(err error) error {
 // failed reports an error that concerns all of a trigger's dumps.
 func (s *session) failed(consoles []*DumpConsole, err error) error {
 	for _, c := range consoles {
-		c.Failed(s.outcome(err))
+		c.Failed(s.outcome(remedied(err)))
 	}
 	return err
 }
@@ -165,7 +189,7 @@ func (s *session) report(results []capture.Result, consoles []*DumpConsole, elap
 	for i := range results {
 		r := &results[i]
 		if r.Err != nil {
-			consoles[i].Failed(s.outcome(r.Err))
+			consoles[i].Failed(s.outcome(remedied(r.Err)))
 			if first == nil {
 				first = r.Err
 			}

@@ -28,29 +28,13 @@ func namedCopy(t testing.TB, name string) string {
 }
 
 // TestBriefProcesses runs many processes of one name that live for 5 ms. Those
-// that crash are dumped, and each ends as it would have. A machine that is too
-// busy to run procdump within these 5 ms gets three chances.
+// that crash are dumped, and each ends as it would have.
 func TestBriefProcesses(t *testing.T) {
 	exe := namedCopy(t, "brief")
 	processes, crashers := 200, 20
 	if need.Long() {
 		processes, crashers = 1000, 100
 	}
-	const chances = 3
-	for n := 1; ; n++ {
-		dumps := briefProcesses(t, exe, processes, crashers)
-		if dumps == crashers {
-			return
-		}
-		if n == chances {
-			t.Fatalf("%d dumps of %d crashes, and no better before", dumps, crashers)
-		}
-		t.Logf("%d dumps of %d crashes", dumps, crashers)
-	}
-}
-
-// briefProcesses runs them once and returns how many dumps there are.
-func briefProcesses(t *testing.T, exe string, processes, crashers int) int {
 	w := watch(t, "-w", "-all", "-e", "-ntotal", "1000", "brief", "FOLDER")
 	w.await("note", 1)
 	var wg sync.WaitGroup
@@ -76,6 +60,13 @@ func briefProcesses(t *testing.T, exe string, processes, crashers int) int {
 	if n := wrong.Load(); n > 0 {
 		t.Errorf("%d of %d processes ended otherwise than they would have", n, processes)
 	}
+	wantCrashes(t, w, crashers)
+}
+
+// wantCrashes ends a procdump when all crashed processes have ended, and counts
+// its dumps.
+func wantCrashes(t *testing.T, w *watcher, crashers int) {
+	t.Helper()
 	// A process dies only when its dump is written: none is under way now.
 	for deadline := time.Now().Add(5 * time.Second); len(w.events("complete")) < crashers && time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond)
@@ -88,7 +79,64 @@ func briefProcesses(t *testing.T, exe string, processes, crashers int) int {
 			t.Errorf("reason %q", e.Reason)
 		}
 	}
-	return len(w.events("complete"))
+	if dumps := len(w.events("complete")); dumps != crashers {
+		t.Errorf("%d dumps of %d crashes", dumps, crashers)
+	}
+}
+
+// TestCrashAtOnce starts many processes together, which crash with their first
+// instructions: more than there are processors to attach to them in time.
+func TestCrashAtOnce(t *testing.T) {
+	exe := namedCopy(t, "hasty")
+	w := watch(t, "-w", "-all", "-e", "-ntotal", "1000", "hasty", "FOLDER")
+	w.await("note", 1)
+	var wg sync.WaitGroup
+	const crashers = 100
+	for range crashers {
+		wg.Go(func() {
+			cmd := exec.Command(exe, "crash", "null")
+			cmd.Dir = w.folder
+			_ = cmd.Run()
+			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGSEGV {
+				t.Errorf("one ended with %v", cmd.ProcessState)
+			}
+		})
+	}
+	wg.Wait()
+	wantCrashes(t, w, crashers)
+}
+
+// TestWaitFromTheBeginning sees what a process that does not exist yet does
+// first: the image that the dynamic linker maps, and its first line.
+func TestWaitFromTheBeginning(t *testing.T) {
+	need.Root(t)
+	built, err := victims.Build("threads")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe := filepath.Join(t.TempDir(), "early")
+	copyFile(t, built, exe)
+	for _, c := range []struct{ rule, filter, reason string }{
+		{"-e -ld", "libc.so.6", "Image mapped: "},
+		{"-l", "ready threads=1", "Output (stdout): "},
+		{"-e -ct", "", "Thread created: "},
+	} {
+		args := append(strings.Fields(c.rule), "-w", "-n", "1")
+		if c.filter != "" {
+			args = append(args, "-f", c.filter)
+		}
+		w := watch(t, append(args, "early", "FOLDER")...)
+		w.await("note", 1)
+		v := victims.StartSpec(t, victims.Spec{Name: "threads", Exe: exe, Args: []string{"1"}})
+		if e := w.await("trigger", 1); !strings.HasPrefix(e.Reason, c.reason) || !strings.Contains(e.Reason, c.filter) {
+			t.Errorf("%s: reason %q", c.rule, e.Reason)
+		}
+		if code := w.end(); code != 0 {
+			t.Errorf("%s: exit code %d", c.rule, code)
+		}
+		wantAlive(t, v)
+		v.Kill()
+	}
 }
 
 // TestWait waits for a process that does not exist yet.

@@ -56,11 +56,11 @@ func smallDump(f *testing.F, m arch.Machine, full bool) []byte {
 	if err != nil {
 		f.Fatal(err)
 	}
-	note, err := snapshot.EncodeNote(p, 0)
+	size, err := snapshot.NoteSize(p)
 	if err != nil {
 		f.Fatal(err)
 	}
-	l := &Layout{p: p, plan: pl, noteSize: len(bytes.TrimRight(note, " ")), comment: 20}
+	l := &Layout{p: p, plan: pl, noteSize: size - snapshot.NoteReserve, comment: 20}
 	if err := l.measure(); err != nil {
 		f.Fatal(err)
 	}

@@ -41,7 +41,8 @@ type Module struct {
 	CodeView []byte    // the CodeView record; nil if none
 }
 
-// BuildID returns the module's GNU build id or, for a PE image, the GUID and
+// BuildID returns the module's GNU build id, the hash of its code if it has
+// none, or, for a PE image, the GUID and
 // age of its PDB as they are in the file (20 bytes); nil if there is none.
 func (m *Module) BuildID() []byte {
 	if len(m.CodeView) < 4 {
@@ -63,8 +64,13 @@ func (h *head) modules(p *snapshot.Process) {
 	names, records := make([]uint32, len(mods)), make([]Location, len(mods))
 	for i, m := range mods {
 		names[i] = h.str(moduleName(m, i == 0))
-		if len(m.BuildID) > 0 {
-			id := m.BuildID[:min(len(m.BuildID), maxCodeView-4)]
+		// Breakpad and LLDB take the hash for the build id of a file without one.
+		id := m.BuildID
+		if len(id) == 0 {
+			id = m.TextHash
+		}
+		if len(id) > 0 {
+			id = id[:min(len(id), maxCodeView-4)]
 			records[i] = h.blob(append(binary.LittleEndian.AppendUint32(nil, codeViewELF), id...))
 		}
 	}

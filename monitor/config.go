@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"errors"
+	"time"
 
 	"procdump/target"
 )
@@ -12,7 +13,10 @@ type Config struct {
 	Limits Limits
 	Scope  Scope
 	Live   LiveOptions
-	Kill   bool // the process is killed after its dump
+	Kill   bool // the process is killed after its last dump
+	// TimeLimit is how long a process may stand still for its dump, which the
+	// Dumper sees to; 0: no limit.
+	TimeLimit time.Duration
 
 	Observer Observer
 	Dumper   Dumper

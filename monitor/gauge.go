@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"procdump/probe/cgroup"
-	"procdump/probe/counter"
 	"procdump/probe/proc"
 	"procdump/snapshot"
 	"procdump/trigger"
@@ -40,29 +39,6 @@ type gauge struct {
 	once    bool   // it makes one dump
 	fired   bool   // that is written
 	of      string // what the limit refers to: " of 2 cores"
-}
-
-// countReader reads a performance counter, and complains once if it cannot.
-type countReader struct {
-	counter.Reader
-	name   string
-	failed bool
-	warn   func(string)
-}
-
-func (c *countReader) value(now time.Time) float64 {
-	v, ok, err := c.Read(now)
-	switch {
-	case err != nil && !c.failed:
-		c.failed = true // once, not at every look
-		c.warn(fmt.Sprintf("counter %s: %v", c.name, err))
-	case err == nil:
-		c.failed = false
-	}
-	if err != nil || !ok {
-		return math.NaN()
-	}
-	return v
 }
 
 // read gives the value, NaN while there is none.
@@ -165,21 +141,6 @@ func (m *monitor) openGauges(w *watched) (err error) {
 	return err
 }
 
-func (m *monitor) openCounter(w *watched, c Counter, add func(*gaugeKind, Bound) *gauge) error {
-	parsed, err := counter.Parse(c.Name)
-	if err != nil {
-		return err
-	}
-	reader, err := parsed.Open(CounterEnv(), w.p.PID)
-	if err != nil {
-		return fmt.Errorf("watch counter %s: %w", c.Name, err)
-	}
-	p := w.p
-	add(&gaugeKind{c.Name, parsed.Unit(), "COUNTER", 0, plainNumber}, c.Bound).counter =
-		&countReader{Reader: reader, name: c.Name, warn: func(text string) { m.Observer.Warning(&p, text) }}
-	return nil
-}
-
 // metrics are the gauges as the flight recorder knows them.
 func (g *gauges) metrics() []trigger.Metric {
 	out := make([]trigger.Metric, len(g.list))
@@ -188,11 +149,6 @@ func (g *gauges) metrics() []trigger.Metric {
 		out[i] = trigger.Metric{Name: x.kind.name, Unit: x.kind.unit, Thresholds: []trigger.Threshold{x.level.Threshold}}
 	}
 	return out
-}
-
-// CounterEnv is where counters read on this machine.
-func CounterEnv() counter.Env {
-	return counter.Env{Cgroup: cgroup.Root("").Value}
 }
 
 // look samples the process and returns the gauge whose threshold was crossed

@@ -3,7 +3,9 @@ package monitor
 import (
 	"context"
 	"errors"
-	"syscall"
+	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"procdump/capture"
@@ -63,13 +65,38 @@ func (o opened) Resume() time.Duration {
 	return pause
 }
 
+// permitted tells whether a process may be dumped. To open its memory takes the
+// right to attach to it (proc_pid_mem(5), PTRACE_MODE_ATTACH_FSCREDS).
+func permitted(pid int) error {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err == nil {
+		return f.Close()
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("watch process %d: %w", pid, err)
+	}
+	return nil // the dump will tell
+}
+
 // kill ends a process by SIGKILL, if it is still the same one.
 func kill(p target.Process) error {
-	now, err := target.Get(p.PID)
-	if err != nil || now.Zombie || !now.Start.Equal(p.Start) {
-		return nil // it has ended
+	// It holds a descriptor of the process (pidfd_open(2)): what is looked at
+	// after that is what the signal goes to.
+	process, err := os.FindProcess(p.PID)
+	if err != nil {
+		return err
 	}
-	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+	defer process.Release()
+	now, err := target.Get(p.PID)
+	switch {
+	case errors.Is(err, target.ErrNotFound):
+		return nil // it has ended
+	case err != nil:
+		return err
+	case now.Zombie || now.ID() != p.ID():
+		return nil
+	}
+	if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return nil

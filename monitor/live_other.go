@@ -28,17 +28,19 @@ func (m *monitor) stopper(*watched) stopper {
 
 // tree is the tracer of a process and its descendants.
 type tree struct {
-	root, users int
-	rootGone    bool
+	root, users       int
+	rootGone, expects bool
 }
 
-func (m *monitor) keepSpares()              {}
-func (m *monitor) seize(int)                {}
-func (m *monitor) trace(int) (*tree, error) { return nil, notHere("trace a process") }
-func (m *monitor) release(*tree, int)       {}
-func (m *monitor) settle(*tree)             {}
-func (t *tree) detach(int)                  {}
-func (t *tree) close()                      {}
-func tracedByUs(int) bool                   { return false }
+func (m *monitor) keepSpares()                            {}
+func (m *monitor) attach(int, func(), func(*tree, error)) {}
+func (m *monitor) trace(int) (*tree, error)               { return nil, notHere("trace a process") }
+func (m *monitor) release(*tree, int)                     {}
+func (m *monitor) settle(*tree)                           {}
+func (t *tree) detach(int)                                {}
+func (t *tree) close()                                    {}
+func tracedByUs(int) bool                                 { return false }
 
 func kill(target.Process) error { return notHere("kill a process") }
+
+func permitted(int) error { return nil }

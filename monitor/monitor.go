@@ -9,17 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"procdump/capture"
 	"procdump/probe/counter"
 	"procdump/probe/hang"
 	"procdump/probe/proc"
 	"procdump/target"
 	"procdump/trigger"
 )
-
-// maxParallel bounds how many processes are dumped at a time: each is stopped
-// only while it is written, and they share one disk. What
-// a signal or an exit demands waits too: its thread stands meanwhile.
-const maxParallel = 4
 
 // monitor is the state of a Run. All of it belongs to the goroutine of loop,
 // which others ask by post and ask.
@@ -29,20 +25,25 @@ type monitor struct {
 	cancel  func() // ends all, with ErrCancelled
 	watched map[int]*watched
 	outcome Outcome
-	limits  trigger.Limiter[identity]
+	limits  trigger.Limiter[target.ID]
 	shown   time.Time      // the view was told
 	waiting bool           // for processes that do not exist yet
 	wanting atomic.Bool    // the same, for other goroutines
 	trees   map[*tree]bool // that trace something
 	ends    bool           // a process ended before it had its dumps
 
-	posts   chan func()
-	quit    chan struct{} // closed when loop is over
+	unannounced bool // -cancel does not find all that is watched, and that is told
+
+	posts chan func()
+	quit  chan struct{} // closed when loop is over
+	// slots are the dumps that are taken at a time. What a signal or an exit
+	// demands waits for one too: its thread stands meanwhile.
 	slots   chan struct{}
 	dumping sync.WaitGroup
 	late    sync.Mutex // of dumps that end after the loop
 	helpers sync.WaitGroup
 
+	counters
 	sources
 }
 
@@ -51,14 +52,17 @@ type monitor struct {
 func Run(ctx context.Context, c Config) Outcome {
 	ctx, cancel := context.WithCancelCause(ctx)
 	m := &monitor{Config: c, ctx: ctx, watched: map[int]*watched{},
-		limits: trigger.Limiter[identity]{PerProcess: c.Limits.PerProcess, Total: c.Limits.Total, Cooldown: c.Limits.Cooldown},
-		posts:  make(chan func(), 4096), quit: make(chan struct{}), slots: make(chan struct{}, maxParallel)}
+		limits: trigger.Limiter[target.ID]{PerProcess: c.Limits.PerProcess, Total: c.Limits.Total, Cooldown: c.Limits.Cooldown},
+		posts:  make(chan func(), 4096), quit: make(chan struct{}), slots: make(chan struct{}, capture.Parallel())}
 	m.spares = make(chan *tree, spareTrees)
 	m.cancel = func() { cancel(ErrCancelled) }
 	m.waiting = c.Scope.Follow || c.Scope.Wait && len(c.Scope.Processes) == 0
 	m.wanting.Store(m.waiting)
 	m.trees = map[*tree]bool{}
-	err := m.open(ctx)
+	err := m.openCounters()
+	if err == nil {
+		err = m.open(ctx)
+	}
 	if err == nil {
 		m.begin()
 		m.loop()
@@ -80,6 +84,7 @@ func Run(ctx context.Context, c Config) Outcome {
 		m.helpers.Go(t.close)
 	}
 	cancel(nil)
+	m.closeCounters()
 	if m.Scope.Held != nil {
 		m.Scope.Held.Abandon()
 	}
@@ -230,6 +235,10 @@ func (m *monitor) note(err error) {
 // launched watches the program that was launched, and lets it run.
 func (m *monitor) launched() {
 	p, err := target.Get(m.Scope.Child.PID)
+	if err != nil && !errors.Is(err, target.ErrNotFound) {
+		m.fail(nil, err)
+		return
+	}
 	if err != nil {
 		m.note(ErrEnded)
 		m.Observer.Exited(target.Process{PID: m.Scope.Child.PID, Name: filepath.Base(m.Scope.Child.Program)}, "")
@@ -267,10 +276,13 @@ func (m *monitor) launched() {
 // addPID watches a process of which only the number is known.
 func (m *monitor) addPID(pid int, t *tree) *watched {
 	p, err := target.Get(pid)
-	if err != nil {
-		return nil // it has ended
+	switch {
+	case err == nil:
+		return m.add(p, t)
+	case !errors.Is(err, target.ErrNotFound): // else it has ended
+		m.fail(&target.Process{PID: pid}, err)
 	}
-	return m.add(p, t)
+	return nil
 }
 
 // add begins to watch a process, with a tracer that follows it already or nil.
@@ -300,6 +312,7 @@ func (m *monitor) add(p target.Process, t *tree) *watched {
 	if m.Scope.Wait && !m.Scope.Follow {
 		m.waiting = false
 		m.wanting.Store(false)
+		m.helpers.Go(m.closeGate)
 	}
 	m.Observer.Watching(p)
 	if !m.Rules.Any() {

@@ -94,7 +94,7 @@ func (r *Rules) wants(sig int) bool {
 	return r.FirstChance && r.errorSignal(sig) || r.Breakpoints && sig == sigtrap || slices.Contains(r.Signals, sig)
 }
 
-// Begins tells whether a rule has to see a launched program from its beginning.
+// Begins tells whether a rule has to see a new program from its beginning.
 func (r *Rules) Begins() bool { return r.Traced() || r.Output || r.Mapped || r.Unmapped }
 
 // Limits bound the dumps.

@@ -2,12 +2,14 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"procdump/probe/execgate"
 	"procdump/probe/images"
 	"procdump/probe/output"
 	"procdump/probe/procevent"
@@ -20,6 +22,7 @@ type sources struct {
 	lostOutput uint64 // writes that it lost, as told
 	lostTold   time.Time
 	processes  *procevent.Source
+	gate       *execgate.Gate  // holds programs that appear; nil: none
 	spares     chan *tree      // tracers that trace nothing yet
 	matcher    *target.Matcher // of processes that appear
 	arrivals   sync.Map        // PIDs of processes that are, or were, traced
@@ -57,6 +60,7 @@ func (m *monitor) close() {
 		m.tellLost(time.Now(), true)
 		m.output.Close()
 	}
+	m.closeGate()
 	if m.processes != nil {
 		_ = m.processes.Close()
 	}
@@ -66,17 +70,21 @@ func (m *monitor) close() {
 // listing and now are looked for once.
 func (m *monitor) openProcesses() error {
 	m.matcher = m.Scope.Selector.Matcher()
-	p, err := procevent.Open(procevent.Options{Fork: m.Scope.Tree || m.Scope.Follow, Exit: m.Rules.Traced(), Handle: m.appeared})
+	early := m.waiting && m.Rules.Begins()
+	p, err := procevent.Open(procevent.Options{Fork: m.Scope.Tree || m.Scope.Follow, Exit: early || m.Rules.Traced(), Handle: m.appeared})
 	if err != nil {
 		return err
 	}
 	m.processes = p
-	if m.Rules.Traced() {
+	if early || m.Rules.Traced() {
 		runtime.GOMAXPROCS(runtime.NumCPU() + spareProcessors)
 		m.helpers.Go(m.keepSpares)
 	}
 	if method := p.Method(); strings.HasPrefix(method, "polling") {
 		m.Observer.Warning(nil, "new processes are noticed by "+method)
+	}
+	if early {
+		m.openGate()
 	}
 	m.helpers.Go(m.follow)
 	return nil
@@ -162,7 +170,8 @@ func (m *monitor) arrived(pid int) {
 		return
 	}
 	if _, again := m.arrivals.LoadOrStore(pid, true); !again {
-		m.seize(pid)
+		// Then the loop looks whether it is one that is waited for.
+		m.attach(pid, func() {}, func(t *tree, err error) { m.seized(pid, t, err) })
 	}
 }
 
@@ -207,7 +216,7 @@ func (m *monitor) seized(pid int, t *tree, err error) {
 // not wanted any more, or is followed by its parent's tracer already.
 func (m *monitor) refused(p target.Process, err error) {
 	if m.Scope.newcomers() {
-		if now, gerr := target.Get(p.PID); gerr != nil || now.Zombie || !m.waiting && !m.Scope.Tree {
+		if now, gerr := target.Get(p.PID); errors.Is(gerr, target.ErrNotFound) || now.Zombie || !m.waiting && !m.Scope.Tree {
 			return
 		}
 	}

@@ -53,19 +53,19 @@ func (m *monitor) admit(w *watched, d *Due) bool {
 // the loop.
 func (m *monitor) take(w *watched, d *Due) {
 	defer m.dumping.Done()
+	var overdue <-chan time.Time
+	if d.Held && m.TimeLimit > 0 {
+		overdue = time.After(m.TimeLimit)
+	}
 	select {
 	case m.slots <- struct{}{}:
 		defer func() { <-m.slots }()
 	case <-w.ctx.Done():
+	case <-overdue: // the Dumper finds it so, and says it
 	}
 	err := context.Cause(w.ctx)
 	if err == nil {
 		err = m.Dumper.Dump(w.ctx, d)
-	}
-	if err == nil && m.Kill {
-		if kerr := kill(d.Process); kerr != nil {
-			m.Observer.Warning(&d.Process, "kill it: "+kerr.Error())
-		}
 	}
 	finish := sync.OnceFunc(func() { m.finish(w, d, err) })
 	if !m.ask(finish) {
@@ -87,6 +87,12 @@ func (m *monitor) finish(w *watched, d *Due, err error) {
 	w.next = now.Add(m.Rules.Interval)
 	w.gauges.reset()
 	m.limits.End(now, identify(w.p), err == nil)
+	if err == nil && m.Kill && m.limits.ProcessDone(identify(w.p)) {
+		// Before it is let go, so that it does nothing after its last dump.
+		if kerr := kill(d.Process); kerr != nil {
+			m.Observer.Warning(&d.Process, "kill it: "+kerr.Error())
+		}
+	}
 	switch {
 	case err == nil && d.gauge != nil:
 		d.gauge.fired = true

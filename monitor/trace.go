@@ -48,7 +48,10 @@ func (m *monitor) happened(t *tree, h happening) {
 		}
 		return
 	case hapExec:
-		m.ask(func() { m.renamed(h.pid) })
+		keep := true
+		if m.ask(func() { keep = m.executed(h.pid, t) }) && !keep {
+			m.release(t, h.pid)
+		}
 		return
 	case hapGone:
 		m.ask(func() {
@@ -102,7 +105,6 @@ func (m *monitor) renamed(pid int) {
 	}
 	w.standIn = false
 	if p, err := target.Get(pid); err == nil {
-		p.Start = w.p.Start // it is the same process, whatever the clock says now
 		w.p = p
 	}
 }

@@ -25,6 +25,7 @@ type tree struct {
 	// What follows is the loop's.
 	users    int  // watched processes
 	rootGone bool // root has ended
+	expects  bool // root is about to execute a program (see held)
 
 	once sync.Once
 }
@@ -73,17 +74,34 @@ func (m *monitor) spare() (*tree, error) {
 	}
 }
 
-// seize begins to attach to a process that has appeared, without waiting for
-// that; then the loop looks whether it is one that is waited for.
-func (m *monitor) seize(pid int) {
-	t, err := m.spare()
-	if err != nil {
-		m.post(func() { m.seized(pid, nil, err) })
-		return
+// attach begins to attach to a process, without waiting for that. attached is
+// called at once when it is done; then the loop takes what came of it.
+func (m *monitor) attach(pid int, attached func(), take func(*tree, error)) {
+	done := func(t *tree, err error) {
+		attached()
+		if !m.post(func() { take(t, err) }) && t != nil {
+			go t.close() // the loop is over
+		}
 	}
-	t.root = pid
-	if !t.tracer.Begin(pid, func(err error) { m.post(func() { m.seized(pid, t, err) }) }) {
-		m.arrivals.Delete(pid)
+	begin := func(t *tree) {
+		t.root = pid
+		if !t.tracer.Begin(pid, func(err error) { done(t, err) }) {
+			done(nil, linux.ErrClosed)
+		}
+	}
+	select {
+	case t := <-m.spares:
+		begin(t)
+	default:
+		// A new tracer takes time, which others that come now do not have.
+		go func() {
+			t, err := m.newTree()
+			if err != nil {
+				done(nil, err)
+				return
+			}
+			begin(t)
+		}()
 	}
 }
 
@@ -121,7 +139,7 @@ func (m *monitor) settle(t *tree) {
 // recycle keeps a tracer that traces nothing for the next process that appears.
 func (m *monitor) recycle(t *tree) {
 	if !m.Scope.Tree && m.Scope.newcomers() {
-		t.root, t.rootGone = 0, false
+		t.root, t.rootGone, t.expects = 0, false, false
 		select {
 		case m.spares <- t:
 			return

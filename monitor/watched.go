@@ -8,13 +8,7 @@ import (
 	"procdump/target"
 )
 
-// identity tells a process from a later one with its PID.
-type identity struct {
-	pid   int
-	start int64 // Unix time, ns
-}
-
-func identify(p target.Process) identity { return identity{p.PID, p.Start.UnixNano()} }
+func identify(p target.Process) target.ID { return p.ID() }
 
 // watched is the state of one process. What every look needs comes first.
 type watched struct {
@@ -42,7 +36,11 @@ func (m *monitor) watch(p target.Process, t *tree) (*watched, error) {
 	w := &watched{p: p, turn: make(chan struct{}, 1)}
 	w.ctx, w.cancel = context.WithCancel(m.ctx)
 	if t == nil {
-		if err := target.Check(p); err != nil {
+		err := target.Check(p)
+		if err == nil && m.Rules.Any() {
+			err = permitted(p.PID) // now, and not when a trigger fires
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -51,10 +49,12 @@ func (m *monitor) watch(p target.Process, t *tree) (*watched, error) {
 		return nil, err
 	}
 	watch, err := target.Announce(p.PID, m.cancel)
-	if err != nil {
-		m.Observer.Warning(&p, "-cancel will not find this procdump: "+err.Error())
-	} else {
+	switch {
+	case err == nil:
 		w.announced = watch
+	case !m.unannounced:
+		m.unannounced = true // for each of thousands it would be the same
+		m.Observer.Warning(&p, "-cancel does not find this procdump by every process: "+err.Error())
 	}
 	return w, nil
 }

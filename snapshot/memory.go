@@ -41,6 +41,14 @@ type ExtentReader interface {
 	ReadExtents(p []byte, xs []Extent) (bad []Range, err error)
 }
 
+// PartlySeen is a Memory that cannot see all there is.
+type PartlySeen interface {
+	Memory
+	// Unknown lists memory for which Extents was asked and that may hold more
+	// than it said.
+	Unknown() []LeftOut
+}
+
 // Extent is a run of pages of one kind.
 type Extent struct {
 	Range

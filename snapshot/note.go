@@ -128,21 +128,6 @@ func NoteSize(p *Process) (int, error) {
 	return len(facts) + lists + NoteReserve, err
 }
 
-// EncodeNote is WriteNote into RAM. A size of 0 stands for NoteSize.
-func EncodeNote(p *Process, size int) ([]byte, error) {
-	if size == 0 {
-		var err error
-		if size, err = NoteSize(p); err != nil {
-			return nil, err
-		}
-	}
-	b := bytes.NewBuffer(make([]byte, 0, size))
-	if err := WriteNote(b, p, size); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
 // WriteNote writes the process's note, padded with white space to size bytes.
 // Where the facts do not fit, lists of Info are cut and its Truncated is set;
 // if they do not fit even so, it writes nothing. What there is much of is never
@@ -310,7 +295,7 @@ func letter(b byte) string {
 	return string(rune(b))
 }
 
-// DecodeNote fills p from a note that EncodeNote wrote. What p already knows
+// DecodeNote fills p from a note that WriteNote wrote. What p already knows
 // from the dump's standard parts (registers, regions) stays; its exception and
 // list of modules are the note's.
 func DecodeNote(p *Process, data []byte) error {

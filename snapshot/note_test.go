@@ -12,6 +12,21 @@ import (
 	"procdump/arch"
 )
 
+// encodeNote is WriteNote into RAM. A size of 0 stands for NoteSize.
+func encodeNote(p *Process, size int) ([]byte, error) {
+	if size == 0 {
+		var err error
+		if size, err = NoteSize(p); err != nil {
+			return nil, err
+		}
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	if err := WriteNote(b, p, size); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
 func noteProcessFixture() *Process {
 	day := time.Date(2024, 2, 29, 12, 30, 1, 5000, time.UTC)
 	return &Process{
@@ -40,7 +55,7 @@ func noteProcessFixture() *Process {
 
 func TestNoteRoundTrip(t *testing.T) {
 	p := noteProcessFixture()
-	b, err := EncodeNote(p, 0)
+	b, err := encodeNote(p, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +79,7 @@ func TestNoteRoundTrip(t *testing.T) {
 
 func TestNoteSize(t *testing.T) {
 	p := noteProcessFixture()
-	b, err := EncodeNote(p, 0)
+	b, err := encodeNote(p, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +94,7 @@ func TestNoteSize(t *testing.T) {
 			p.Info.Unreadable = append(p.Info.Unreadable, Range{uint64(i) << 40, 1 << 30})
 			p.Info.Warnings = append(p.Info.Warnings, fmt.Sprint("warning ", i))
 		}
-		b, err := EncodeNote(p, size)
+		b, err := encodeNote(p, size)
 		if err != nil || len(b) != size {
 			t.Fatalf("%d facts more: %d bytes, %v; want %d", n, len(b), err, size)
 		}
@@ -92,9 +107,9 @@ func TestNoteSize(t *testing.T) {
 		}
 	}
 	if len(p.Info.Unreadable) != 5000 {
-		t.Error("EncodeNote changes the process")
+		t.Error("WriteNote changes the process")
 	}
-	if b, err := EncodeNote(p, 100); err == nil {
+	if b, err := encodeNote(p, 100); err == nil {
 		t.Errorf("%d bytes fit into 100", len(b))
 	}
 }
@@ -103,11 +118,11 @@ func TestNoteSize(t *testing.T) {
 func TestNoteSizeExact(t *testing.T) {
 	p := noteProcessFixture()
 	p.Info.LeftOut, p.Info.Unreadable, p.Info.Warnings = nil, nil, nil
-	b, _ := EncodeNote(p, 0)
+	b, _ := encodeNote(p, 0)
 	least := len(bytes.TrimRight(b, " "))
 	p.Info.Warnings = []string{"a", "b", "c"}
 	for size := least - 2; size < least+80; size++ {
-		b, err := EncodeNote(p, size)
+		b, err := encodeNote(p, size)
 		if err == nil && (len(b) != size || !json.Valid(b)) {
 			t.Fatalf("size %d: %d bytes", size, len(b))
 		}
@@ -124,7 +139,7 @@ func TestNoteStrangeFacts(t *testing.T) {
 	p.Modules[0].ID.ModTime, p.StartTime, p.System.BootTime, p.Threads[0].StartTime, p.Info.Time = far, far, far, time.Unix(-1<<40, 0), far
 	p.Modules[0].Path = "/lib/\xe4\xff.so"
 	p.Name = "\xff\x00"
-	b, err := EncodeNote(p, 0)
+	b, err := encodeNote(p, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +156,7 @@ func TestNoteStrangeFacts(t *testing.T) {
 }
 
 func TestDecodeNoteKeeps(t *testing.T) {
-	b, err := EncodeNote(noteProcessFixture(), 0)
+	b, err := encodeNote(noteProcessFixture(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,10 +101,13 @@ type Module struct {
 	Path    string // absolute, without " (deleted)"; "linux-gate.so" for the vdso
 	Deleted bool   // the file is gone or replaced
 	BuildID []byte // GNU build id; nil if none
-	SOName  string // DT_SONAME, "" if none
-	Bias    uint64 // load address minus link address
-	Dynamic uint64 // address of the dynamic section, 0 if none
-	ID      FileID // which file it was mapped from
+	// TextHash identifies the file where it has no build id, for who has the
+	// file, too (16 bytes, see elfimage.TextHash); nil if unknown.
+	TextHash []byte
+	SOName   string // DT_SONAME, "" if none
+	Bias     uint64 // load address minus link address
+	Dynamic  uint64 // address of the dynamic section, 0 if none
+	ID       FileID // which file it was mapped from
 }
 
 // Linker is what the dynamic linker tells debuggers (struct r_debug, <link.h>).

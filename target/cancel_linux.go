@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"procdump/internal/sys/fsys"
 )
 
 // A procdump that watches PID 4711 listens on the abstract Unix socket (unix(7))
@@ -48,6 +50,9 @@ func Announce(target int, cancel func()) (io.Closer, error) {
 		if errors.Is(err, syscall.EADDRINUSE) && n < 100 {
 			continue
 		}
+		if err == nil {
+			err = mayKeep(l)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("announce watch of PID %d: %w", target, err)
 		}
@@ -55,6 +60,19 @@ func Announce(target int, cancel func()) (io.Closer, error) {
 		w.running.Go(w.serve)
 		return w, nil
 	}
+}
+
+// mayKeep closes a socket that takes one of the last descriptors.
+func mayKeep(l net.Listener) error {
+	raw, err := l.(*net.UnixListener).SyscallConn()
+	if err == nil {
+		cerr := raw.Control(func(fd uintptr) { err = fsys.MayKeep(int(fd)) })
+		err = errors.Join(err, cerr)
+	}
+	if err != nil {
+		l.Close()
+	}
+	return err
 }
 
 // watch is an announced target.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"procdump/internal/sys/fsys"
 )
 
 // Check tells, before anything is done to p, whether it can be dumped at all.
@@ -77,6 +79,9 @@ func (fs FS) checkTraced(p *Process) error {
 	slices.Sort(tids)
 	for _, tid := range tids {
 		b, err := readFile(fs.of(p.PID, "task", strconv.Itoa(tid), "status"))
+		if fsys.IsExhausted(err) {
+			return fmt.Errorf("look who traces %s: %w", p.String(), err)
+		}
 		if err != nil {
 			continue
 		}

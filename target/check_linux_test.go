@@ -77,6 +77,71 @@ func TestCheckGone(t *testing.T) {
 	expectError(t, Check(other), ErrNotFound, "has ended", "is "+other.Name+" now")
 }
 
+// TestClockStep: another time of day is no other process.
+func TestClockStep(t *testing.T) {
+	f := newFixture(t)
+	f.process(60, "app", "/usr/bin/app", "app")
+	p, err := f.Get(60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("proc/stat", "btime 1800000000\n")
+	now, err := f.Get(60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now.Start.Equal(p.Start) {
+		t.Error("the start does not follow the clock: the test tests nothing")
+	}
+	if now.ID() != p.ID() || p.ID() == (ID{PID: 60}) {
+		t.Errorf("%+v before the step, %+v after it", p.ID(), now.ID())
+	}
+	if err := f.Check(p); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoDescriptors: a process that cannot be looked at has not ended.
+func TestNoDescriptors(t *testing.T) {
+	v := start(t, "wait", nil)
+	p := get(t, v.pid())
+	sel, err := ParseSelector(p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exhaust(t)
+	_, gerr := Get(p.PID)
+	_, ferr := Find(sel)
+	for what, err := range map[string]error{"check": Check(p), "get": gerr, "find": ferr} {
+		if !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v, want EMFILE", what, err)
+		}
+	}
+}
+
+// exhaust uses up all descriptors until the test ends.
+func exhaust(t *testing.T) {
+	t.Helper()
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 64, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old) })
+	for {
+		f, err := os.Open("/dev/null")
+		if errors.Is(err, syscall.EMFILE) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+	}
+}
+
 func TestCheckSelf(t *testing.T) {
 	expectError(t, Check(get(t, os.Getpid())), ErrSelf, "this procdump")
 }

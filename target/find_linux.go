@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"procdump/internal/sys/fsys"
 )
 
 // Find gives the processes that a selector means, by ascending PID, at least
@@ -51,8 +53,12 @@ func (r *reader) all() ([]Process, error) {
 	slices.Sort(pids)
 	var all []Process
 	for _, pid := range pids {
-		if p, ok := r.base(pid); ok {
+		p, err := r.read(pid)
+		switch {
+		case err == nil:
 			all = append(all, p)
+		case fsys.IsExhausted(err):
+			return nil, err // the list would lack any of them
 		}
 	}
 	return all, nil

@@ -3,6 +3,7 @@ package target
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -144,11 +145,20 @@ func parseStat(b []byte) (stat, bool) {
 }
 
 func (fs FS) stat(pid int) (stat, bool) {
+	s, err := fs.readStat(pid)
+	return s, err == nil
+}
+
+func (fs FS) readStat(pid int) (stat, error) {
 	b, err := readFile(fs.of(pid, "stat"))
 	if err != nil {
-		return stat{}, false
+		return stat{}, err
 	}
-	return parseStat(b)
+	s, ok := parseStat(b)
+	if !ok {
+		return stat{}, fmt.Errorf("parse stat of process %d: %q", pid, b)
+	}
+	return s, nil
 }
 
 // status holds what is used of /proc/PID/status (proc_pid_status(5)).
@@ -212,9 +222,14 @@ func parseIDs(fields []string) (ids [4]uint32) {
 }
 
 func (fs FS) status(pid int) (status, bool) {
+	s, err := fs.readStatus(pid)
+	return s, err == nil
+}
+
+func (fs FS) readStatus(pid int) (status, error) {
 	b, err := readFile(fs.of(pid, "status"))
 	if err != nil {
-		return status{}, false
+		return status{}, err
 	}
-	return parseStatus(b), true
+	return parseStatus(b), nil
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"procdump/internal/sys/fsys"
 )
 
 // commMax is the most bytes that the kernel keeps of a name: TASK_COMM_LEN less the NUL.
@@ -21,6 +23,9 @@ type details struct {
 	ticks uint64 // start in clock ticks after boot: with PID the identity of a process
 	exit  int    // wait status of a zombie; 0 also if it may not be read
 }
+
+// ID is the identity of the process.
+func (p *Process) ID() ID { return ID{p.PID, p.ticks} }
 
 // reader reads many processes; it keeps what they have in common.
 type reader struct {
@@ -49,26 +54,38 @@ func (fs FS) bootTime() time.Time {
 	return time.Time{}
 }
 
-// Get reads one process. The error is a *NotFoundError if there is none.
+// Get reads one process. The error is a *NotFoundError if there is none; where
+// procdump has no descriptors left to look, it says that instead.
 func Get(pid int) (Process, error) { return Proc.Get(pid) }
 
 // Get reads one process of fs.
 func (fs FS) Get(pid int) (Process, error) {
 	r := newReader(fs)
-	if s, ok := fs.status(pid); ok && s.tgid == pid {
-		if p, ok := r.base(pid); ok {
+	s, err := fs.readStatus(pid)
+	if err == nil && s.tgid == pid {
+		var p Process
+		if p, err = r.read(pid); err == nil {
 			r.fill(&p)
 			return p, nil
 		}
 	}
+	if fsys.IsExhausted(err) {
+		return Process{}, fmt.Errorf("look at process %d: %w", pid, err)
+	}
 	return Process{}, r.notFound(pid)
 }
 
-// base reads what selecting needs most: stat, command line and image.
+// base is read where it does not matter why a process cannot be read.
 func (r *reader) base(pid int) (Process, bool) {
-	s, ok := r.fs.stat(pid)
-	if !ok {
-		return Process{}, false
+	p, err := r.read(pid)
+	return p, err == nil
+}
+
+// read reads what selecting needs most: stat, command line and image.
+func (r *reader) read(pid int) (Process, error) {
+	s, err := r.fs.readStat(pid)
+	if err != nil {
+		return Process{}, err
 	}
 	p := Process{
 		PID: pid, PPID: s.ppid, PGID: s.pgrp, Name: s.comm, State: s.state,
@@ -80,13 +97,17 @@ func (r *reader) base(pid int) (Process, bool) {
 		p.Start = r.boot.Add(ticks(s.start))
 	}
 	if p.Kernel || p.Zombie {
-		return p, true
+		return p, nil
 	}
 	dir := r.fs.imageDir(&p)
 	p.Exe, p.ExeDeleted = readExe(dir)
-	p.Args = readArgs(dir)
+	cmdline, err := readFile(filepath.Join(dir, "cmdline"))
+	if fsys.IsExhausted(err) {
+		return Process{}, err
+	}
+	p.Args = splitArgs(string(cmdline))
 	p.Name = fullName(&p)
-	return p, true
+	return p, nil
 }
 
 func ticks(n uint64) time.Duration { return time.Duration(n) * (time.Second / 100) }

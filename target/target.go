@@ -46,6 +46,14 @@ type Process struct {
 	details
 }
 
+// ID tells a process from every other one of this boot, also from a later one
+// with its PID. A step of the machine's clock, which Start follows, does not
+// change it.
+type ID struct {
+	PID   int
+	Start uint64 // in clock ticks after boot (proc_pid_stat(5), starttime)
+}
+
 // CommandLine is the arguments joined with blanks, or the bracketed name where
 // there are none (kernel threads, zombies), as ps writes it.
 func (p *Process) CommandLine() string {

@@ -12,6 +12,9 @@ import (
 
 type details struct{}
 
+// ID is the identity of the process, its PID here.
+func (p *Process) ID() ID { return ID{PID: p.PID} }
+
 func unsupported(verb string) error {
 	return fmt.Errorf("%s: not available on %s yet: %w", verb, runtime.GOOS, errors.ErrUnsupported)
 }

@@ -25,7 +25,7 @@ func FuzzReader(f *testing.F) {
 		}
 		w.Write(text)
 		w.WriteZeros(int64(size) + 7)
-		w.WriteHead(text[:40])
+		writeHead(w, text[:40])
 		if err := w.Close(); err != nil {
 			f.Fatal(err)
 		}

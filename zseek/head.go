@@ -21,15 +21,6 @@ func (w *Writer) Head() *HeadWriter {
 	return &HeadWriter{w: w, b: bufio.NewWriterSize(io.NewOffsetWriter(w.f, 0), 64<<10), err: w.check()}
 }
 
-// WriteHead stores the head, which must have the size given to NewWriter.
-func (w *Writer) WriteHead(head []byte) error {
-	h := w.Head()
-	if _, err := h.Write(head); err != nil {
-		return err
-	}
-	return h.Close()
-}
-
 // Write takes the next bytes of the head. It fails if they are more than the
 // size given to NewWriter.
 func (h *HeadWriter) Write(p []byte) (n int, err error) {

@@ -34,9 +34,9 @@ const (
 // by several goroutines and stored in the order of the stream. It holds
 // (Workers+1) × 2 frames in memory.
 //
-// Write, WriteZeros, WriteHead, the HeadWriter, Flush and Close must not be used at the same time;
-// Abort may be called at any time. After the first error every method returns
-// that error, and nothing more is written.
+// Write, WriteZeros, the HeadWriter, Flush and Close must not be used at the
+// same time; Abort may be called at any time. After the first error every
+// method returns that error, and nothing more is written.
 type Writer struct {
 	f         io.WriterAt
 	headSize  int64

@@ -23,6 +23,15 @@ type memFile struct {
 	b     []byte
 }
 
+// writeHead stores the whole head.
+func writeHead(w *Writer, head []byte) error {
+	h := w.Head()
+	if _, err := h.Write(head); err != nil {
+		return err
+	}
+	return h.Close()
+}
+
 func newMemFile(limit int64) *memFile { return &memFile{limit: limit, ch: make(chan struct{}, 1)} }
 
 func (m *memFile) WriteAt(p []byte, off int64) (int, error) {
@@ -102,7 +111,7 @@ func makeScript(t testing.TB, seed uint64, head int, steps int, opts Options) sc
 		want = append(want, p...)
 		clear(p) // the Writer must not have kept it
 	}
-	if err := w.WriteHead(make([]byte, head)); err != nil { // to be replaced
+	if err := writeHead(w, make([]byte, head)); err != nil { // to be replaced
 		t.Fatal(err)
 	}
 	hw := w.Head()
@@ -232,7 +241,7 @@ func TestTerabyteOfZeros(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Write([]byte("after"))
-	if err := w.WriteHead([]byte("the head")); err != nil {
+	if err := writeHead(w, []byte("the head")); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -286,7 +295,7 @@ func TestDiskFull(t *testing.T) {
 					t.Errorf("limit %d: the error came after %d bytes, expected before %d", limit, taken, most)
 				}
 				for what, err := range map[string]error{
-					"Close": w.Close(), "WriteZeros": w.WriteZeros(1 << 40), "WriteHead": w.WriteHead(make([]byte, 16)),
+					"Close": w.Close(), "WriteZeros": w.WriteZeros(1 << 40), "head": writeHead(w, make([]byte, 16)),
 				} {
 					if !errors.Is(err, syscall.ENOSPC) {
 						t.Errorf("%s: %v", what, err)
@@ -308,7 +317,7 @@ func TestDiskFullAtEnd(t *testing.T) {
 		}
 		defer w.Abort()
 		if _, err = w.Write(p); err == nil {
-			err = w.WriteHead(p[:16])
+			err = writeHead(w, p[:16])
 		}
 		if err == nil {
 			err = w.Close()
@@ -389,8 +398,8 @@ func TestMisuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.WriteHead(make([]byte, 9)) == nil {
-		t.Error("WriteHead accepts another size")
+	if writeHead(w, make([]byte, 9)) == nil {
+		t.Error("a head of another size is taken")
 	}
 	if k, err := w.Head().Write(make([]byte, 11)); k != 0 || err == nil {
 		t.Errorf("%d bytes of too long a head are written", k)

@@ -32,14 +32,15 @@ const partly = "; only its system call, program counter and stack pointer are kn
 
 // asleep reads the thread of a process that stands still by itself.
 func (t *Target) asleep(tid int) (snapshot.Thread, bool) {
-	th, ok := t.readThread(tid)
-	if !ok {
+	th, err := t.readThread(tid)
+	if err != nil {
 		return th, false
 	}
 	text, err := os.ReadFile(procPath(t.PID, "task", strconv.Itoa(tid), "syscall"))
 	if err != nil {
 		return th, false
 	}
+	var ok bool
 	th.Registers, ok = parseSyscall(string(text), programMachine(tid))
 	return th, ok
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"procdump/internal/sys/fsys"
 	"procdump/snapshot"
 )
 
@@ -39,11 +40,16 @@ type backingFile struct {
 // filePage is the smallest page in which a file is mapped, in bytes.
 const filePage = 4096
 
-// maxBacking bounds the files kept open.
+// maxBacking bounds the files kept open, to a small part of RLIMIT_NOFILE where
+// that is low.
 const maxBacking = 4096
 
 func newBacking(pid int) *backing {
-	return &backing{pid: pid, most: maxBacking, files: map[mappedFile]*backingFile{}}
+	b := &backing{pid: pid, most: maxBacking, files: map[mappedFile]*backingFile{}}
+	if limit, ok := fsys.DescriptorLimit(); ok {
+		b.most = int(min(maxBacking, limit/8))
+	}
+	return b
 }
 
 func (b *backing) close() {

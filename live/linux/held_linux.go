@@ -1,9 +1,7 @@
 package linux
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -33,28 +31,9 @@ func (t *Target) Held(tid int, threads []snapshot.Thread) (*Stopped, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open memory of process %d: %w", t.PID, orGoneProc(err))
 	}
-	mem.held, mem.probe = true, probeAddr(p.Regions)
 	s.mem, p.Memory = mem, mem
 	p.Info.Time, p.Info.PauseMicros = s.begin, -1
 	p.Threads = slices.Clone(threads)
 	s.follow(t, tid)
 	return s, nil
-}
-
-// probeAddr is an address that can be read as long as the process is there.
-func probeAddr(regions []snapshot.Region) int64 {
-	for i := range regions {
-		if g := &regions[i]; g.Perm&snapshot.Read != 0 && g.Flags == 0 && !unreadable(g) {
-			return int64(g.Addr)
-		}
-	}
-	return 0
-}
-
-// there tells whether the address space is still there. Of one that is gone
-// /proc/PID/pagemap says that it has no pages, which would be taken for zeros
-// (PAGEMAP_SCAN says ESRCH).
-func (m *Memory) there() bool {
-	n, err := m.mem.ReadAt(make([]byte, 1), m.probe)
-	return n == 1 || !errors.Is(err, io.EOF)
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"procdump/snapshot"
 	"procdump/snapshot/snapshottest"
@@ -89,25 +91,38 @@ func sameExtents(t *testing.T, got, want snapshot.Memory, g *snapshot.Region, sc
 	}
 }
 
-// TestHeldGone lets the process go: its pages are not zeros then. It is the page
-// map, not PAGEMAP_SCAN, that has no pages and no error.
-func TestHeldGone(t *testing.T) {
+// TestKilledWhileRead ends the process under its dump: its pages are not zeros
+// then. It is the page map, not PAGEMAP_SCAN, that has no pages and no error.
+func TestKilledWhileRead(t *testing.T) {
 	for _, scan := range []bool{true, false} {
-		t.Run(fmt.Sprint(scan), func(t *testing.T) { heldGone(t, scan) })
+		for _, stopped := range []bool{true, false} {
+			t.Run(fmt.Sprintf("scan %v, stopped %v", scan, stopped), func(t *testing.T) { killedWhileRead(t, scan, stopped) })
+		}
 	}
 }
 
-func heldGone(t *testing.T, scan bool) {
+func killedWhileRead(t *testing.T, scan, stopped bool) {
 	v := victims.Start(t, "threads")
-	s := stop(t, v.PID, Options{})
-	s.Resume()
-	h := holdAgain(t, v.PID, s.Process.Threads)
+	h := stop(t, v.PID, Options{})
+	if !stopped { // held by the kernel instead
+		h.Resume()
+		h = holdAgain(t, v.PID, h.Process.Threads)
+	}
 	h.mem.scan.noScan.Store(!scan)
 	p := h.Process
 	if _, err := p.Memory.Extents(p.Regions[0].Range); err != nil {
 		t.Fatal(err)
 	}
-	v.Kill()
+	if stopped { // its parent learns of its end when the tracer has let it go
+		if err := v.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(victims.Timeout); (state(t, v.PID) != 'Z' || livingThread(v.PID) != v.PID) && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+	} else {
+		v.Kill()
+	}
 	for i := range p.Regions {
 		g := &p.Regions[i]
 		if unreadable(g) {

@@ -122,6 +122,10 @@ func TestStoppedStaysStopped(t *testing.T) {
 		t.Errorf("snapshot says state %c, want T", s.Process.State)
 	}
 	s.Resume()
+	// It has to run to get back to where it stopped.
+	for end := time.Now().Add(victims.Timeout); state(t, v.PID) != 'T' && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	time.Sleep(50 * time.Millisecond)
 	if got := state(t, v.PID); got != 'T' {
 		t.Errorf("after the dump it is in state %c, want T", got)

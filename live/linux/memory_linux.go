@@ -27,8 +27,6 @@ type Memory struct {
 	mem     *os.File // /proc/PID/mem: the only way to PROT_NONE pages
 	scan    scanner
 	files   *backing
-	held    bool  // by the kernel, which may let it go: Extents looks whether it is there,
-	probe   int64 // by reading here
 
 	mu      sync.Mutex
 	unknown map[uint64]snapshot.LeftOut // shared regions whose untouched pages cannot be seen, by address
@@ -44,8 +42,27 @@ func openMemory(pid int, regions []snapshot.Region, page int, files *backing) (*
 		mem.Close()
 		return nil, err
 	}
-	return &Memory{pid: pid, regions: regions, mem: mem, scan: scanner{pagemap: pm, page: uint64(page)},
-		files: files, unknown: map[uint64]snapshot.LeftOut{}}, nil
+	m := &Memory{pid: pid, regions: regions, mem: mem, scan: scanner{pagemap: pm, page: uint64(page)},
+		files: files, unknown: map[uint64]snapshot.LeftOut{}}
+	m.scan.there = m.there
+	return m, nil
+}
+
+// there tells whether the address space is still there: a process that is
+// killed loses it, whoever holds it.
+func (m *Memory) there() bool {
+	n, err := m.mem.ReadAt(make([]byte, 1), probeAddr(m.regions))
+	return n == 1 || !errors.Is(err, io.EOF)
+}
+
+// probeAddr is an address that can be read as long as the process is there.
+func probeAddr(regions []snapshot.Region) int64 {
+	for i := range regions {
+		if g := &regions[i]; g.Perm&snapshot.Read != 0 && g.Flags == 0 && !unreadable(g) {
+			return int64(g.Addr)
+		}
+	}
+	return 0
 }
 
 func (m *Memory) close() {
@@ -90,9 +107,6 @@ func (m *Memory) Extents(r snapshot.Range) ([]snapshot.Extent, error) {
 				out = append(out, x)
 			}
 		}
-	}
-	if m.held && !m.there() {
-		return nil, ErrGone
 	}
 	return out, nil
 }
@@ -145,7 +159,8 @@ func (m *Memory) addAbsent(xs []snapshot.Extent, want snapshot.Range, g *snapsho
 	return out
 }
 
-// Unknown lists shared memory that may exist but could not be looked at.
+// Unknown implements snapshot.PartlySeen: shared memory that may exist but could
+// not be looked at.
 func (m *Memory) Unknown() []snapshot.LeftOut {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -26,12 +26,13 @@ type moduleCache map[moduleKey]*cachedImage
 
 type cachedImage struct {
 	*elfimage.Image
-	id snapshot.FileID
+	id   snapshot.FileID
+	hash []byte // of an image without a build id
 }
 
 // find lists the images mapped in regions, reading those it does not know, and
 // marks their regions. exe is the path of the executable, which comes first.
-func (c moduleCache) find(mem elfimage.Reader, pid int, regions []snapshot.Region, exe string) []snapshot.Module {
+func (c moduleCache) find(mem elfimage.Reader, files *backing, pid int, regions []snapshot.Region, exe string) []snapshot.Module {
 	var out []snapshot.Module
 	for i := range regions {
 		g := &regions[i]
@@ -43,7 +44,7 @@ func (c moduleCache) find(mem elfimage.Reader, pid int, regions []snapshot.Regio
 		im, ok := c[key]
 		if !ok && mem != nil {
 			var err error
-			im, err = readImage(mem, pid, g)
+			im, err = readImage(mem, files, pid, g)
 			if err == nil || errors.Is(err, elfimage.ErrNotELF) {
 				c[key] = im
 			}
@@ -79,7 +80,7 @@ func mark(regions []snapshot.Region, modules []snapshot.Module) {
 }
 
 // readImage reads the image that begins at a region; nil: there is none.
-func readImage(mem elfimage.Reader, pid int, g *snapshot.Region) (*cachedImage, error) {
+func readImage(mem elfimage.Reader, files *backing, pid int, g *snapshot.Region) (*cachedImage, error) {
 	im, err := elfimage.Read(mem, g.Addr)
 	if err != nil {
 		return nil, err
@@ -93,6 +94,11 @@ func readImage(mem elfimage.Reader, pid int, g *snapshot.Region) (*cachedImage, 
 			c.id.Size, c.id.ModTime = st.Size(), st.ModTime().Round(time.Millisecond)
 		}
 	}
+	if im.BuildID == nil {
+		if f := files.open(g); f != nil {
+			c.hash = elfimage.TextHash(f.f)
+		}
+	}
 	return c, nil
 }
 
@@ -103,7 +109,7 @@ func (c *cachedImage) module(regions []snapshot.Region, i int) *snapshot.Module 
 		return nil
 	}
 	g, im := &regions[i], c.Image
-	m := &snapshot.Module{Range: g.Range, Path: g.Path, Deleted: g.Deleted, BuildID: im.BuildID, SOName: im.SOName,
+	m := &snapshot.Module{Range: g.Range, Path: g.Path, Deleted: g.Deleted, BuildID: im.BuildID, TextHash: c.hash, SOName: im.SOName,
 		Bias: im.Bias, Dynamic: im.Dynamic, ID: c.id}
 	if g.Path == "[vdso]" {
 		m.Path, m.ID = "linux-gate.so", snapshot.FileID{}

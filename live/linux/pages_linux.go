@@ -19,6 +19,10 @@ type scanner struct {
 	pagemap *os.File
 	page    uint64 // page size in bytes
 	noScan  atomic.Bool
+	// there tells whether the address space is still there; nil: it is. Of one
+	// that is gone the page map says nothing, as beyond the end of one, which
+	// would be taken for zeros. (PAGEMAP_SCAN says ESRCH.)
+	there func() bool
 }
 
 // scanBuffers saves the collector 12 KiB of garbage a range: small dumps ask
@@ -73,10 +77,13 @@ func (s *scanner) read(r snapshot.Range) ([]snapshot.Extent, error) {
 	for at := r.Addr; at < r.End(); {
 		n, err := s.pagemap.ReadAt(buf[:min(uint64(len(buf)), (r.End()-at+s.page-1)/s.page*8)], int64(at/s.page*8))
 		if n < 8 {
-			if err == nil || errors.Is(err, io.EOF) {
-				break // beyond the end of the user address space
+			switch {
+			case err != nil && !errors.Is(err, io.EOF):
+				return nil, err
+			case s.there != nil && !s.there():
+				return nil, ErrGone
 			}
-			return nil, err
+			break // beyond the end of the user address space
 		}
 		for i := 0; i+8 <= n; i += 8 {
 			if kind := pagemapKind(binary.LittleEndian.Uint64(buf[i:])); kind != 0 {

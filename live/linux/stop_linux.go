@@ -105,8 +105,11 @@ func seize(pid, tid, options int) (bool, error) {
 		// The kernel says EPERM, too, of a thread that is exiting or a zombie.
 		st, serr := readStat(procPath(pid, "task", fmt.Sprint(tid), "stat"))
 		const pfExiting = 0x4 // PF_EXITING
-		if serr != nil || st.state == 'Z' || st.state == 'X' || st.flags&pfExiting != 0 {
+		switch {
+		case serr == nil && (st.state == 'Z' || st.state == 'X' || st.flags&pfExiting != 0), errors.Is(orGoneProc(serr), ErrGone):
 			return false, nil
+		case serr != nil:
+			return false, fmt.Errorf("attach to thread %d: %w", tid, serr)
 		}
 	}
 	return false, fmt.Errorf("attach to thread %d: %w", tid, err)
@@ -154,7 +157,7 @@ func await(ctx context.Context, pid int, tids []int, deadline time.Time) (held [
 // threads live, waiting says nothing.
 func ended(pid, tid int) bool {
 	st, err := readStat(procPath(pid, "task", fmt.Sprint(tid), "stat"))
-	return err != nil || st.state == 'Z' || st.state == 'X'
+	return errors.Is(orGoneProc(err), ErrGone) || st.state == 'Z' || st.state == 'X'
 }
 
 // missedThread describes a thread that did not stop in time.

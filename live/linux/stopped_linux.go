@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sort"
@@ -126,7 +127,7 @@ func (s *Stopped) snapshot(t *Target, lost []missed) error {
 func (s *Stopped) follow(t *Target, mm int) {
 	p := s.Process
 	p.System.Machine = p.Threads[0].Registers.Machine
-	p.Modules = t.modules.find(s.mem, mm, p.Regions, p.Exe)
+	p.Modules = t.modules.find(s.mem, t.files, mm, p.Regions, p.Exe)
 	p.Linker = Linker(p)
 	for i := range p.Threads {
 		p.Threads[i].Stack = UsedStack(p, &p.Threads[i])
@@ -186,8 +187,12 @@ func (s *Stopped) readThreads(t *Target) error {
 		for _, h := range s.held {
 			th, ok := known[h.tid]
 			if !ok {
-				if th, ok = t.readThread(h.tid); !ok {
+				if th, err = t.readThread(h.tid); errors.Is(err, ErrGone) {
+					err = nil
 					continue // killed this moment
+				}
+				if err != nil {
+					return
 				}
 			}
 			if th.Registers, err = rr.read(h.tid); err != nil {
@@ -285,14 +290,6 @@ func goroutineStack(p *snapshot.Process, th *snapshot.Thread, sp uint64) uint64 
 
 // Pause is how long the process stood still, once it goes on.
 func (s *Stopped) Pause() time.Duration { return s.pause }
-
-// Unknown lists shared memory that could not be looked at.
-func (s *Stopped) Unknown() []snapshot.LeftOut {
-	if s.mem == nil {
-		return nil
-	}
-	return s.mem.Unknown()
-}
 
 // LetGo lets the process go on. It may be called at any time, from any
 // goroutine: where a copy of the memory hangs on a dead disk, say. What is read

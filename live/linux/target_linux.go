@@ -180,7 +180,7 @@ func (t *Target) readModules() error {
 		return fmt.Errorf("open memory of process %d: %w", t.PID, orGoneProc(err))
 	}
 	defer mem.close()
-	t.modules.find(mem, t.mm, t.smaps, t.base.Exe)
+	t.modules.find(mem, t.files, t.mm, t.smaps, t.base.Exe)
 	return nil
 }
 
@@ -195,18 +195,18 @@ func (t *Target) flagRemote(regions []snapshot.Region) {
 func (t *Target) readThreads() {
 	ids, _ := tids(t.PID)
 	for _, tid := range ids {
-		if th, ok := t.readThread(tid); ok {
+		if th, err := t.readThread(tid); err == nil {
 			t.threads[tid] = th
 		}
 	}
 }
 
-// readThread reads what /proc says of a thread.
-func (t *Target) readThread(tid int) (snapshot.Thread, bool) {
+// readThread reads what /proc says of a thread; ErrGone if it has ended.
+func (t *Target) readThread(tid int) (snapshot.Thread, error) {
 	dir := procPath(t.PID, "task", strconv.Itoa(tid))
 	st, err := readStat(dir + "/stat")
 	if err != nil {
-		return snapshot.Thread{}, false
+		return snapshot.Thread{}, orGoneProc(err)
 	}
 	th := snapshot.Thread{TID: tid, Name: st.comm, State: st.state, UserTime: st.userTime, SystemTime: st.systemTime,
 		Nice: st.nice, StartTime: t.base.System.BootTime.Add(st.start)}
@@ -219,7 +219,7 @@ func (t *Target) readThread(tid int) (snapshot.Thread, bool) {
 		th.WaitChannel = readText(dir + "/wchan")
 		th.Syscall = readText(dir + "/syscall")
 	}
-	return th, true
+	return th, nil
 }
 
 // Snapshot returns what is known of the process without stopping it: all but
@@ -227,7 +227,7 @@ func (t *Target) readThread(tid int) (snapshot.Thread, bool) {
 func (t *Target) Snapshot() *snapshot.Process {
 	p := t.base
 	p.Regions = t.smaps
-	p.Modules = t.modules.find(nil, t.mm, t.smaps, p.Exe)
+	p.Modules = t.modules.find(nil, t.files, t.mm, t.smaps, p.Exe)
 	for _, th := range t.threads {
 		p.Threads = append(p.Threads, th)
 	}

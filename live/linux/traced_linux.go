@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"procdump/internal/sys/fsys"
 	"procdump/internal/sys/ptrace"
 )
 
@@ -24,7 +25,7 @@ type tracedProcess struct {
 	leaving   bool // to be let go: each thread as soon as it stops
 
 	threads map[int]*tracedThread
-	statusF int           // open /proc/PID/status; -1: none
+	statusF int           // open /proc/PID/status; -1: not kept open
 	turn    chan struct{} // holds a token while somebody holds the process
 	hold    *hold         // who holds it; nil: nobody
 
@@ -167,7 +168,10 @@ func tracedError(tid, tracer int) error {
 func (t *Tracer) newProcess(pid int) *tracedProcess {
 	p := &tracedProcess{pid: pid, threads: map[int]*tracedThread{}, statusF: -1, turn: make(chan struct{}, 1), formerTID: pid}
 	if fd, err := syscall.Open(procPath(pid, "status"), syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err == nil {
-		p.statusF = fd
+		if p.statusF = fd; fsys.MayKeep(fd) != nil {
+			syscall.Close(fd)
+			p.statusF = -1
+		}
 	}
 	ids := strings.Fields(statusField(t.readStatus(p), "NSpid"))
 	p.init = len(ids) > 0 && ids[len(ids)-1] == "1"
@@ -283,14 +287,20 @@ func (t *Tracer) leave(pid int) (busy bool) {
 	return busy && p.hold == nil
 }
 
-// readStatus reads /proc/PID/status through the descriptor kept open. The
-// result is valid until the next call.
+// readStatus reads /proc/PID/status through the descriptor kept open, or one
+// for this time where there are too few to keep. The result is valid until the
+// next call.
 func (t *Tracer) readStatus(p *tracedProcess) []byte {
-	if p.statusF < 0 {
-		return nil
+	fd := p.statusF
+	if fd < 0 {
+		var err error
+		if fd, err = syscall.Open(procPath(p.pid, "status"), syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err != nil {
+			return nil
+		}
+		defer syscall.Close(fd)
 	}
 	for {
-		n, err := syscall.Pread(p.statusF, t.text, 0)
+		n, err := syscall.Pread(fd, t.text, 0)
 		switch {
 		case err == syscall.EINTR:
 		case err != nil:

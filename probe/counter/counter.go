@@ -43,6 +43,10 @@ type Env struct {
 	// "memory.stat:anon", "memory.pressure:some.avg10". Without it cgroup: and
 	// psi:cgroup counters cannot be opened.
 	Cgroup func(pid int, file string) (float64, error)
+
+	// Late tells that the server of a prom: counter may not be there yet: that
+	// is an error of Read only.
+	Late bool
 }
 
 func (e Env) withDefaults() Env {

@@ -237,15 +237,18 @@ func TestPrometheus(t *testing.T) {
 		t.Helper()
 		clock = clock.Add(after)
 		var v float64
-		// A page may come after the patience has ended.
 		waitFor(t, "a page", func() bool {
 			var ok bool
 			var err error
 			if v, ok, err = r.Read(clock); err != nil {
 				t.Fatal(err)
 			}
-			return ok && r.(*meter).from.(*fetcher).pending == nil
+			p := r.(*meter).from.(*fetcher).page
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return ok && !p.busy
 		})
+		v, _, _ = r.Read(clock) // the fetch may have ended just after the reading
 		return v
 	}
 	if v := read(0); v != 3 {
@@ -269,6 +272,9 @@ func TestPrometheus(t *testing.T) {
 		_, _, err := r.Read(clock)
 		return err != nil && !errors.Is(err, context.Canceled)
 	})
+	if _, _, err := r.Read(clock); err == nil || !strings.Contains(err.Error(), "its last value, 9, is") {
+		t.Errorf("no answer: %v, want the last value and its age", err)
+	}
 	slow.Store(false)
 	if _, ok, err := open(t, "prom:"+s.URL+"#nothing", 0).Read(time.Now()); ok || err != nil {
 		t.Errorf("NaN: %v %v", ok, err)

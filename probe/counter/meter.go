@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"procdump/internal/sys/fsys"
 )
 
 // mode is how readings become a value.
@@ -116,6 +118,10 @@ func openFile(e Env, pid int, path string, g get) (sampler, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, gone(e, pid, err)
+	}
+	if err := fsys.MayKeep(int(f.Fd())); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("keep %s open: %w", path, err)
 	}
 	return &file{e: e, pid: pid, f: f, buf: make([]byte, 2048), get: g}, nil
 }

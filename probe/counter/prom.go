@@ -1,22 +1,14 @@
 package counter
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"time"
 
 	"procdump/probe/prom"
 )
-
-// promPeriod is the least time between two fetches of a page.
-const promPeriod = time.Second
-
-// promPatience is how long a reading waits for a page under way. A page that
-// comes later is the next reading's: one slow endpoint must not hold up the
-// sampling of everything else.
-const promPatience = 100 * time.Millisecond
 
 // series is prom:URL#SELECTOR.
 type series struct {
@@ -47,76 +39,53 @@ func (s *series) unit() string { return "" }
 
 func (s *series) perProcess() bool { return false }
 
-// open fetches the page once, and waits for it.
-func (s *series) open(Env, int) (sampler, error) {
-	e, err := prom.New(s.url)
+// open fetches the page, and waits for it, unless another reader has the same
+// series already or it may come late.
+func (s *series) open(e Env, _ int) (sampler, error) {
+	p, err := openPage(s.url)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	if _, err := e.Query(ctx, s.selector); err != nil {
-		cancel()
-		e.Close()
-		return nil, err
+	sought, first := p.seek(s.selector)
+	if first && !e.Late {
+		if _, err := p.endpoint.Query(p.ctx, s.selector); err != nil {
+			p.close(sought)
+			return nil, err
+		}
 	}
-	return &fetcher{endpoint: e, selector: s.selector, ctx: ctx, cancel: cancel}, nil
+	return &fetcher{page: p, sought: sought}, nil
 }
 
-// fetcher reads a series. Fetches run beside the readings, one at a time.
+// fetcher reads a series of a page that is fetched beside the readings: a
+// server that is slow, or none, holds up nobody.
 type fetcher struct {
-	endpoint *prom.Endpoint
-	selector prom.Selector
-	ctx      context.Context
-	cancel   context.CancelFunc
-
-	pending chan fetched // of the fetch under way; nil if there is none
-	began   time.Time    // the last fetch, in the time of the readings
-	last    fetched
-	have    bool
-}
-
-type fetched struct {
-	v   float64
-	at  time.Time // when the fetch began
-	err error
+	page   *page
+	sought *sought
+	closed bool
 }
 
 func (f *fetcher) sample(now time.Time) (reading, error) {
-	if now.IsZero() { // Open has fetched the page
+	if now.IsZero() { // open has fetched the page
 		return reading{none: true}, nil
 	}
-	if f.pending == nil && (f.began.IsZero() || now.Sub(f.began) >= promPeriod) {
-		f.began = now
-		done := make(chan fetched, 1)
-		f.pending = done
-		go func() {
-			v, err := f.endpoint.Query(f.ctx, f.selector)
-			done <- fetched{v, now, err}
-		}()
-	}
-	if f.pending != nil {
-		timer := time.NewTimer(promPatience)
-		defer timer.Stop()
-		select {
-		case f.last = <-f.pending:
-			f.have, f.pending = true, nil
-		case <-timer.C:
-		}
-	}
-	if !f.have {
+	last, good := f.page.value(f.sought, now)
+	switch {
+	case last.at.IsZero():
 		return reading{none: true}, nil
+	case last.Err == nil:
+		return reading{num: last.Value, at: last.at, none: math.IsNaN(last.Value)}, nil
+	case good.at.IsZero():
+		return reading{}, last.Err
 	}
-	if f.last.err != nil {
-		return reading{}, f.last.err
-	}
-	return reading{num: f.last.v, at: f.last.at, none: math.IsNaN(f.last.v)}, nil
+	return reading{}, fmt.Errorf("%w (its last value, %v, is %v old and does not count)",
+		last.Err, good.Value, now.Sub(good.at).Round(100*time.Millisecond))
 }
 
-// Close ends a fetch under way.
+// Close ends a fetch under way if nobody else reads the page.
 func (f *fetcher) Close() error {
-	f.cancel()
-	if f.pending != nil {
-		<-f.pending
+	if !f.closed {
+		f.closed = true
+		f.page.close(f.sought)
 	}
-	return f.endpoint.Close()
+	return nil
 }

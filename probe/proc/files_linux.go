@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"procdump/internal/sys/fsys"
 )
 
 // oPath is O_PATH: the descriptor names a file and can be asked for its
@@ -27,9 +29,11 @@ func keep(path string, flags int, part float64) (int32, error) {
 	if float64(kept.Add(1)) <= part*float64(limit.Cur) {
 		fd, err := open(path, flags)
 		if err == nil {
-			return int32(fd), nil
-		}
-		if !exhausted(err) {
+			if fsys.MayKeep(fd) == nil {
+				return int32(fd), nil
+			}
+			syscall.Close(fd)
+		} else if !exhausted(err) {
 			kept.Add(-1)
 			return -1, err
 		}

@@ -81,19 +81,44 @@ func New(address string) (*Endpoint, error) {
 	return e, nil
 }
 
-// Query fetches the page and returns the number that the selector picks.
-func (e *Endpoint) Query(ctx context.Context, s Selector) (float64, error) {
-	v, err := e.query(ctx, s)
-	if err != nil {
-		return 0, fmt.Errorf("read metrics of %s: %w", e.name, err)
-	}
-	return v, nil
+// Answer is the number that a selector picks of a page, or why there is none.
+type Answer struct {
+	Value float64
+	Err   error
 }
 
-func (e *Endpoint) query(ctx context.Context, s Selector) (float64, error) {
+// Query fetches the page and returns the number that the selector picks.
+func (e *Endpoint) Query(ctx context.Context, s Selector) (float64, error) {
+	a := e.QueryAll(ctx, []Selector{s})[0]
+	return a.Value, a.Err
+}
+
+// QueryAll fetches the page once and returns what each selector picks. If there
+// is no page all of them say so.
+func (e *Endpoint) QueryAll(ctx context.Context, all []Selector) []Answer {
+	parts := make([]*evaluation, len(all))
+	for i, s := range all {
+		parts[i] = newEvaluation(s)
+	}
+	err := e.fetch(ctx, parts)
+	out := make([]Answer, len(all))
+	for i, p := range parts {
+		a := &out[i]
+		if a.Err = err; err == nil {
+			a.Value, a.Err = p.result()
+		}
+		if a.Err != nil {
+			*a = Answer{Err: fmt.Errorf("read metrics of %s: %w", e.name, a.Err)}
+		}
+	}
+	return out
+}
+
+// fetch gives each sample of the page to all parts.
+func (e *Endpoint) fetch(ctx context.Context, parts []*evaluation) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url, nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	req.Header.Set("Accept", "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1")
 	req.Header.Set("User-Agent", "procdump")
@@ -103,25 +128,31 @@ func (e *Endpoint) query(ctx context.Context, s Selector) (float64, error) {
 		if errors.As(err, &u) {
 			err = u.Err // the address is named already
 		}
-		return 0, err
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("server answers %s", resp.Status)
+		return fmt.Errorf("server answers %s", resp.Status)
 	}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch kind {
 	case "text/plain", "application/openmetrics-text", "application/octet-stream", "":
 	default:
-		return 0, fmt.Errorf("%w: server sends %s", ErrFormat, kind)
+		return fmt.Errorf("%w: server sends %s", ErrFormat, kind)
 	}
-	body := &limited{r: resp.Body, left: MaxBody}
-	sc := NewScanner(body)
-	v, err := s.Eval(sc)
-	if err == nil && kind == "application/openmetrics-text" && !sc.SawEOF() {
-		return 0, fmt.Errorf("%w: page was cut off: no # EOF at its end", ErrFormat)
+	sc := NewScanner(&limited{r: resp.Body, left: MaxBody})
+	for sc.Scan() {
+		for _, p := range parts {
+			p.add(sc.Sample())
+		}
 	}
-	return v, err
+	if err := sc.Err(); err != nil {
+		return err
+	}
+	if kind == "application/openmetrics-text" && !sc.SawEOF() {
+		return fmt.Errorf("%w: page was cut off: no # EOF at its end", ErrFormat)
+	}
+	return nil
 }
 
 // Close closes connections that are kept for the next fetch.

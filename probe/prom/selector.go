@@ -191,53 +191,68 @@ func (s Selector) Match(sample *Sample) bool {
 // into being with its first event then has a value before. min and max pass
 // over values that are not a number.
 func (s Selector) Eval(sc *Scanner) (float64, error) {
-	var (
-		n, numbers    int
-		total         float64
-		low, high     = math.NaN(), math.NaN()
-		match, others []string // for messages
-	)
+	e := newEvaluation(s)
 	for sc.Scan() {
-		sample := sc.Sample()
-		if !s.Match(sample) {
-			if n == 0 && s.name != "" && sample.Name == s.name && len(others) < mostListed {
-				others = append(others, sample.String())
-			}
-			continue
-		}
-		n++
-		if s.op == one && len(match) < mostListed {
-			match = append(match, sample.String())
-		}
-		v := sample.Value
-		total += v
-		if !math.IsNaN(v) {
-			if numbers++; numbers == 1 {
-				low, high = v, v
-			}
-			low, high = min(low, v), max(high, v)
-		}
+		e.add(sc.Sample())
 	}
 	if err := sc.Err(); err != nil {
 		return 0, err
 	}
-	switch {
-	case s.op == count:
-		return float64(n), nil
-	case s.op == sum:
-		return total, nil
-	case n == 0:
-		return 0, s.noSeries(others)
-	case s.op == lest:
-		return low, nil
-	case s.op == most:
-		return high, nil
-	case s.op == avg:
-		return total / float64(n), nil
-	case n > 1:
-		return 0, s.several(n, match)
+	return e.result()
+}
+
+// evaluation is a selector on its way through a page.
+type evaluation struct {
+	Selector
+	n, numbers    int
+	total         float64
+	low, high     float64
+	match, others []string // for messages
+}
+
+func newEvaluation(s Selector) *evaluation {
+	return &evaluation{Selector: s, low: math.NaN(), high: math.NaN()}
+}
+
+func (e *evaluation) add(sample *Sample) {
+	if !e.Match(sample) {
+		if e.n == 0 && e.name != "" && sample.Name == e.name && len(e.others) < mostListed {
+			e.others = append(e.others, sample.String())
+		}
+		return
 	}
-	return total, nil
+	e.n++
+	if e.op == one && len(e.match) < mostListed {
+		e.match = append(e.match, sample.String())
+	}
+	v := sample.Value
+	e.total += v
+	if !math.IsNaN(v) {
+		if e.numbers++; e.numbers == 1 {
+			e.low, e.high = v, v
+		}
+		e.low, e.high = min(e.low, v), max(e.high, v)
+	}
+}
+
+func (e *evaluation) result() (float64, error) {
+	switch {
+	case e.op == count:
+		return float64(e.n), nil
+	case e.op == sum:
+		return e.total, nil
+	case e.n == 0:
+		return 0, e.noSeries(e.others)
+	case e.op == lest:
+		return e.low, nil
+	case e.op == most:
+		return e.high, nil
+	case e.op == avg:
+		return e.total / float64(e.n), nil
+	case e.n > 1:
+		return 0, e.several(e.n, e.match)
+	}
+	return e.total, nil
 }
 
 func (s Selector) noSeries(others []string) error {

@@ -26,6 +26,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"procdump/internal/sys/fsys"
 )
 
 // ErrOff means that the kernel keeps no pressure information: it was built
@@ -172,6 +174,10 @@ func Open(path string) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, explain(path, err)
+	}
+	if err := fsys.MayKeep(int(f.Fd())); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("keep %s open: %w", path, err)
 	}
 	file := &File{f: f}
 	if _, err := file.Read(); err != nil {

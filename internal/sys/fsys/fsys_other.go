@@ -25,6 +25,18 @@ func IsNoSpace(error) bool { return false }
 // IsTooLarge tells whether an error means that a file may not grow further.
 func IsTooLarge(error) bool { return false }
 
+// MayKeep allows everything: there is no such limit.
+func MayKeep(int) error { return nil }
+
+// DescriptorLimit is not known here.
+func DescriptorLimit() (uint64, bool) { return 0, false }
+
+// IsExhausted tells whether an error says that there are no descriptors left.
+func IsExhausted(error) bool { return false }
+
+// Remedy is what to do about an exhausted error: nothing is known here.
+func Remedy(error) string { return "" }
+
 // Temp is a file without its final name.
 type Temp struct {
 	*os.File

@@ -1,0 +1,94 @@
+package monitor
+
+import (
+	"time"
+
+	"procdump/probe/execgate"
+)
+
+// executeWithin is how long a process that was about to execute a program is
+// traced before it does: most of the time execve(2) has failed then.
+const executeWithin = 10 * time.Second
+
+// openGate begins to hold the programs that may be waited for, before their
+// first instruction. Without it they are noticed just after.
+func (m *monitor) openGate() {
+	g, err := execgate.Open(execgate.Options{Words: m.Scope.Selector.Words(), Handle: m.held,
+		Failed: func(err error) {
+			m.Observer.Warning(nil, err.Error()+"; until it is there again they run before they are watched")
+		}})
+	if err != nil {
+		m.Observer.Warning(nil, "new processes are watched within about a millisecond, not from their first instruction on: "+err.Error())
+		return
+	}
+	m.gate = g
+}
+
+// closeGate ends the holding. It must not run in the loop.
+func (m *monitor) closeGate() {
+	if m.gate != nil {
+		m.gate.Close()
+	}
+}
+
+// held handles a process that waits at the gate, on the gate's thread: it is
+// attached to and let go on. Whether it is waited for is to be seen when it has
+// executed the program, before the first instruction.
+func (m *monitor) held(n execgate.Newcomer) {
+	if !m.wanting.Load() {
+		n.Allow()
+		return
+	}
+	if _, again := m.arrivals.LoadOrStore(n.PID, true); again {
+		n.Allow() // it is traced
+		return
+	}
+	m.attach(n.PID, n.Allow, func(t *tree, err error) { m.early(n.PID, t, err) })
+}
+
+// early notes that a tracer waits for a process to execute a program.
+func (m *monitor) early(pid int, t *tree, err error) {
+	if err != nil {
+		m.arrivals.Delete(pid) // arrived will look at it again
+		if t != nil {
+			m.helpers.Go(t.close)
+		}
+		return
+	}
+	m.trees[t] = true
+	t.expects = true
+	time.AfterFunc(executeWithin, func() {
+		m.post(func() {
+			if t.expects && t.root == pid && m.trees[t] {
+				m.dismiss(pid, t)
+				m.helpers.Go(func() { m.release(t, pid) })
+			}
+		})
+	})
+}
+
+// dismiss forgets a process that turned out not to be waited for. It may
+// execute another program.
+func (m *monitor) dismiss(pid int, t *tree) {
+	t.expects = false
+	m.arrivals.Delete(pid)
+}
+
+// executed looks at a process that has just executed a program and has not run
+// any of it. It tells whether its tracer keeps it.
+func (m *monitor) executed(pid int, t *tree) bool {
+	if m.watched[pid] != nil {
+		m.renamed(pid)
+		return true
+	}
+	if !t.expects || pid != t.root {
+		return true
+	}
+	w := m.adopt(pid, t)
+	if w != nil && w.tree == t {
+		t.expects = false
+		return true
+	}
+	m.dismiss(pid, t)
+	return false
+}
