@@ -45,7 +45,7 @@ var layers = map[string][]string{
 	"symbols": {"snapshot", "arch"},
 	"inspect": {"snapshot", "arch", "unwind", "symbols"},
 	"render":  {"inspect"},
-	"kernel":  {"kdump", "internal/sys"},
+	"kernel":  {"kdump", "arch", "internal/sys"},
 
 	"cli":          {"*"},
 	"cmd/procdump": {"cli"},
@@ -67,10 +67,11 @@ var external = map[string][]string{
 	"probe/hang":       {"github.com/jezek/xgb"},
 	"zseek":            {"github.com/klauspost/compress"},
 	"capture":          {"github.com/klauspost/compress"},
+	"kdump":            {"github.com/klauspost/compress"},
 }
 
 // noOS are the folders whose packages know no operating system.
-var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals"}
+var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "kernel/layout", "kernel/pages"}
 
 // osPackages are those of the standard library that reach the operating system.
 var osPackages = []string{"os", "syscall", "net", "plugin", "runtime/cgo"}

@@ -1,0 +1,170 @@
+package layout
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ringKeys are the keys of a printk ring buffer, of Linux 6.1 on x86-64.
+const ringKeys = `SIZE(printk_ringbuffer)=88
+OFFSET(printk_ringbuffer.desc_ring)=0
+OFFSET(printk_ringbuffer.text_data_ring)=48
+OFFSET(prb_desc_ring.count_bits)=0
+OFFSET(prb_desc_ring.descs)=8
+OFFSET(prb_desc_ring.infos)=16
+OFFSET(prb_desc_ring.head_id)=24
+OFFSET(prb_desc_ring.tail_id)=32
+SIZE(prb_desc)=24
+OFFSET(prb_desc.state_var)=0
+OFFSET(prb_desc.text_blk_lpos)=8
+OFFSET(prb_data_blk_lpos.begin)=0
+OFFSET(prb_data_blk_lpos.next)=8
+SIZE(printk_info)=88
+OFFSET(printk_info.seq)=0
+OFFSET(printk_info.ts_nsec)=8
+OFFSET(printk_info.text_len)=16
+OFFSET(prb_data_ring.size_bits)=0
+OFFSET(prb_data_ring.data)=8
+OFFSET(atomic_long_t.counter)=0
+`
+
+// ringDesc is a descriptor of a test's ring buffer.
+type ringDesc struct {
+	id, state   uint64
+	begin, next uint64
+	info        [4]uint64 // seq, ts_nsec, text_len, flags<<5|level … as the kernel packs them
+}
+
+// ringKernel lays out a ring of 8 descriptors and 64 bytes of text.
+func ringKernel(descs []ringDesc, text string, tail, head uint64) *x86Kernel {
+	k := newX86(4, 0xffff888000000000)
+	le := binary.LittleEndian
+	d, infos := make([]byte, 8*24), make([]byte, 8*88)
+	for _, x := range descs {
+		at := d[x.id%8*24:]
+		le.PutUint64(at, x.id|x.state<<62)
+		le.PutUint64(at[8:], x.begin)
+		le.PutUint64(at[16:], x.next)
+		in := infos[x.id%8*88:]
+		le.PutUint64(in, x.info[0])
+		le.PutUint64(in[8:], x.info[1])
+		le.PutUint16(in[16:], uint16(x.info[2]))
+		in[18], in[19] = 3, byte(x.info[3])<<5
+	}
+	dAt, iAt, tAt := k.put(0, d), k.put(0, infos), k.put(0, append([]byte(text), make([]byte, 64-len(text))...))
+	prb := make([]byte, 88)
+	le.PutUint32(prb, 3)
+	le.PutUint64(prb[8:], dAt)
+	le.PutUint64(prb[16:], iAt)
+	le.PutUint64(prb[24:], head)
+	le.PutUint64(prb[32:], tail)
+	le.PutUint32(prb[48:], 6)
+	le.PutUint64(prb[56:], tAt)
+	pAt := k.put(0, prb)
+	ptr := k.put(0, le.AppendUint64(nil, pAt))
+	fmt.Fprintf(&k.info, "%sSYMBOL(prb)=%x\n", ringKeys, ptr)
+	return k
+}
+
+func TestRingLog(t *testing.T) {
+	// 64 bytes of text: block of id 9 wraps to the beginning, 10 is at 24, 11
+	// ends where the ring ends.
+	text := "IIIIIIIIwrapped-text\x00\x00\x00\x00" + "IIIIIIIIsecond\x00\x00" + "IIIIIIIIthird at the end"
+	descs := []ringDesc{
+		{id: 8, state: 3}, // reusable
+		{id: 9, state: 2, begin: 64 - 16, next: 64 + 24, info: [4]uint64{100, 1_500_000_000, 12, 6}},
+		{id: 10, state: 1, begin: 64 + 24, next: 64 + 40, info: [4]uint64{101, 2_000_001_000, 6, 3}},
+		{id: 11, state: 2, begin: 64 + 40, next: 128, info: [4]uint64{102, 3_000_000_000, 16, 7}},
+		{id: 12, state: 0}, // reserved by a writer
+		{id: 13, state: 2, begin: 1, next: 1, info: [4]uint64{103, 4_000_000_000, 0, 5}}, // without text
+	}
+	log, err := ringKernel(descs, text, 8, 13).open(t).Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range log {
+		got = append(got, fmt.Sprintf("%d %d.%d %s", r.Seq, r.Facility, r.Level, r))
+	}
+	want := []string{
+		"100 3.6 [    1.500000] wrapped-text", "101 3.3 [    2.000001] second",
+		"102 3.7 [    3.000000] third at the end", "103 3.5 [    4.000000] ",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("log is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestRingLogDamaged reads rings with ids, places and lengths that cannot be.
+func TestRingLogDamaged(t *testing.T) {
+	descs := []ringDesc{
+		{id: 1, state: 2, begin: 60, next: 62, info: [4]uint64{1, 1, 60000, 1}},
+		{id: 2, state: 2, begin: 1 << 40, next: 1<<63 + 2, info: [4]uint64{1, 1, 60000, 1}},
+	}
+	log, err := ringKernel(descs, "", 1, 1<<60).open(t).Log() // the head is never reached
+	if err != nil || len(log) > 8 {
+		t.Errorf("%d messages, %v", len(log), err)
+	}
+	k := ringKernel(descs, "", 1, 2)
+	ptr, _ := ParseInfo([]byte(k.info.String())).Symbol("prb")
+	k.mem.Put64(k.phys(ptr), 0x1234)
+	if _, err := k.open(t).Log(); err == nil {
+		t.Error("a ring at an unmapped address was read")
+	}
+}
+
+func TestRecordLog(t *testing.T) {
+	k := newX86(4, 0xffff888000000000)
+	le := binary.LittleEndian
+	buf := make([]byte, 256)
+	record := func(at int, text string, length uint16, ns uint64, level byte) int {
+		le.PutUint64(buf[at:], ns)
+		le.PutUint16(buf[at+8:], length)
+		le.PutUint16(buf[at+10:], uint16(len(text)))
+		buf[at+14], buf[at+15] = 1, level<<5
+		copy(buf[at+16:], text)
+		return at + int(length)
+	}
+	// The oldest message is at 192; a record of length 0 behind it leads to 0.
+	record(192, "oldest", 32, 1_000_000_000, 2)
+	next := record(0, "newer", 24, 2_000_000_000, 4)
+	next = record(next, "newest", 32, 3_000_000_000, 6)
+	bufAt := k.put(0, buf)
+	for name, v := range map[string]uint64{"log_buf": bufAt, "log_buf_len": 256, "log_first_idx": 192, "log_next_idx": uint64(next)} {
+		fmt.Fprintf(&k.info, "SYMBOL(%s)=%x\n", name, k.put(0, le.AppendUint64(nil, v)))
+	}
+	k.info.WriteString("SIZE(printk_log)=16\nOFFSET(printk_log.ts_nsec)=0\nOFFSET(printk_log.len)=8\nOFFSET(printk_log.text_len)=10\n")
+	log, err := k.open(t).Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []LogRecord{
+		{Time: time.Second, Level: 2, Facility: 1, Text: "oldest"}, {Time: 2 * time.Second, Level: 4, Facility: 1, Text: "newer"},
+		{Time: 3 * time.Second, Level: 6, Facility: 1, Text: "newest"},
+	}
+	if fmt.Sprint(log) != fmt.Sprint(want) || len(log) == 3 && log[0] != want[0] {
+		t.Errorf("log is %+v, want %+v", log, want)
+	}
+	// A record of an impossible length ends the log with an error.
+	k.mem.Write(k.phys(bufAt)+8, []byte{1, 0})
+	if log, err := k.open(t).Log(); err == nil || len(log) != 1 {
+		t.Errorf("%d messages of a damaged log, %v", len(log), err)
+	}
+}
+
+func TestPanicMessage(t *testing.T) {
+	lines := []string{"BUG: old", "---[ end trace 1 ]---", "usual", "BUG: kernel NULL pointer dereference", "Oops: 0000", "Kernel panic - not syncing: Fatal exception"}
+	var log []LogRecord
+	for _, l := range lines {
+		log = append(log, LogRecord{Text: l})
+	}
+	if got := PanicMessage(log); got != lines[3] {
+		t.Errorf("panic message is %q, want %q", got, lines[3])
+	}
+	if got := PanicMessage(log[2:3]); got != "" {
+		t.Errorf("panic message of a usual log is %q", got)
+	}
+}
