@@ -38,6 +38,9 @@
 //     procdump's events.
 //   - syscalls, signals, threads: how much slower a process is that does nothing
 //     else, under -e and under gdb.
-//   - lines-null, lines-file: the same of one that only writes lines, under -l;
-//     requests: of one that works for some 20 µs between two lines.
+//   - log-file, log-pipe, log-python, log-java: the same of programs that do
+//     nothing but log, by C's, Python's and Java's usual means, under -l, with
+//     and without a filter; requests: of one that works for some 20 µs between
+//     two lines; lines-null, lines-file: of one that writes the same line again
+//     and again, where there is little else to be slowed down than the write.
 package main

@@ -33,6 +33,7 @@ const (
 const (
 	figureSample  = "sample of a process"
 	figureNoticed = "execve to watched"
+	figureCPU     = "… its CPU time"
 )
 
 // Cases of watching that verdicts refer to.
@@ -44,6 +45,10 @@ const (
 	caseLinesNull = "lines-null"
 	caseLinesFile = "lines-file"
 	caseRequests  = "requests"
+	caseLogFile   = "log-file"
+	caseLogPipe   = "log-pipe"
+	caseLogPython = "log-python"
+	caseLogJava   = "log-java"
 )
 
 // result is a case's table rows: of those who dump, or of those who watch.

@@ -82,5 +82,9 @@ func watchCases() []benchCase {
 		{name: caseLinesNull, rounds: 3, watch: slowDown("lines", "line to /dev/null", nobody, output)},
 		{name: caseLinesFile, rounds: 3, watch: slowDown("lines", "line to a file", nobody, output)},
 		{name: caseRequests, rounds: 3, watch: slowDown("requests", "20 µs of work and a line", nobody, output)},
+		{name: caseLogFile, rounds: 3, watch: slowLog(logC)},
+		{name: caseLogPipe, rounds: 3, watch: slowLog(logCPiped)},
+		{name: caseLogPython, rounds: 1, watch: slowLog(logPython)},
+		{name: caseLogJava, rounds: 1, watch: slowLog(logJava)},
 	}
 }

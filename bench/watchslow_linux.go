@@ -48,6 +48,14 @@ var (
 		}
 		return &attached{end: f.end, seen: f.seen}, nil
 	}}
+	// Every line is compared, none fits.
+	outputFiltered = watcher{who: nameOutput + " -f", attach: func(b *bench, pid int, dir string) (*attached, error) {
+		f, err := b.follow(1, "-l", "-f", "*OutOfMemory*shop*", strconv.Itoa(pid), dir)
+		if err != nil {
+			return nil, err
+		}
+		return &attached{end: f.end, seen: f.seen}, nil
+	}}
 	debugged = watcher{who: nameGDB, attach: attachGDB, missing: func() error {
 		_, err := exec.LookPath(nameGDB)
 		return err
@@ -110,7 +118,7 @@ func slowDown(word, unit string, watchers ...watcher) func(b *bench) (*watch, er
 	return func(b *bench) (*watch, error) {
 		w := new(watch)
 		for i, x := range watchers {
-			rows := []*watchRow{{who: x.who, figure: unit}, {who: x.who, figure: "… its CPU time"}}
+			rows := []*watchRow{{who: x.who, figure: unit}, {who: x.who, figure: figureCPU}}
 			if i > 0 {
 				rows[0].base, rows[1].base = w.turns[0].rows[0], w.turns[0].rows[1]
 			}
@@ -147,11 +155,17 @@ func (b *bench) act(word, unit string, x watcher) ([]reading, error) {
 		return nil, err
 	}
 	defer a.end()
-	done, err := v.ask(word, strconv.Itoa(actFor))
+	return v.measure(a, word, actFor)
+}
+
+// measure asks a process to do one thing for a while: a reading of what each
+// took on the clock, and one of its CPU time.
+func (v *victim) measure(a *attached, word string, ms int64) ([]reading, error) {
+	done, err := v.ask(word, strconv.FormatInt(ms, 10))
 	if err != nil {
 		return nil, err
 	}
-	if done["n"] <= 0 || done["us"] < actFor*1000 {
+	if done["n"] <= 0 || done["us"] < ms*1000 {
 		return nil, fmt.Errorf("the actor did %d things in %d µs", done["n"], done["us"])
 	}
 	took := cost(float64(done["us"]) / float64(done["n"]))

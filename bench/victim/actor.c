@@ -5,6 +5,7 @@
 //	signals MS     reads a page it may not read, and handles the SIGSEGV
 //	threads MS     starts and joins a thread
 //	lines MS       writes lines to standard error
+//	log MS         logs to standard error: formats time and message, flushes each line
 //	requests MS    works for about 20 us, then writes a line as a server does
 //	        n=     how many
 //	        us=    in so many microseconds
@@ -71,6 +72,22 @@ static void act_line(void) {
 static void act_request(void) {
 	for (volatile int i = 0; i < 20000; i++) continue;
 	act_line();
+}
+
+static FILE *log_file;
+static int self;
+
+static void act_log(void) {
+	static long request;
+	struct timespec t;
+	struct tm tm;
+	char at[32];
+	clock_gettime(CLOCK_REALTIME, &t);
+	localtime_r(&t.tv_sec, &tm);
+	strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%S", &tm);
+	fprintf(log_file, "%s.%03ldZ INFO [%d] shop.item: GET /item/%ld %d %d bytes for user %s\n",
+		at, t.tv_nsec / 1000000, self, request++, 200, 1234, "alice");
+	fflush(log_file);
 }
 
 // repeat does something for a while; the clock is read once for every batch.
@@ -141,6 +158,8 @@ int main(void) {
 	struct sigaction sa = {.sa_handler = handle, .sa_flags = SA_NODEFER};
 	sigaction(SIGSEGV, &sa, NULL);
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	self = getpid();
+	log_file = fdopen(STDERR_FILENO, "a"); // other than stderr it has a buffer
 	printf("ready\n");
 	char word[16], rest[4096], line[4200];
 	while (fgets(line, sizeof line, stdin)) {
@@ -151,6 +170,7 @@ int main(void) {
 		else if (strcmp(word, "signals") == 0) repeat(word, number, act_signal, 10);
 		else if (strcmp(word, "threads") == 0) repeat(word, number, act_thread, 1);
 		else if (strcmp(word, "lines") == 0) repeat(word, number, act_line, 100);
+		else if (strcmp(word, "log") == 0) repeat(word, number, act_log, 10);
 		else if (strcmp(word, "requests") == 0) repeat(word, number, act_request, 10);
 		else if (strcmp(word, "cross") == 0) cross(number);
 		else if (strcmp(word, "gaps") == 0) tell_gaps();

@@ -23,7 +23,8 @@ type Source struct {
 	done   chan struct{}
 	ended  chan struct{}
 	once   sync.Once
-	unread atomic.Uint64
+	unread atomic.Uint64 // pieces
+	beyond atomic.Uint64 // lines, beyond the limit
 }
 
 // Open begins to watch, no process as yet. The error says what is missing. The
@@ -61,9 +62,10 @@ func (s *Source) Remove(pid int) { _ = s.writes.Unwatch(pid) }
 // by Close.
 func (s *Source) Lines() <-chan Line { return s.lines }
 
-// Lost returns how many writes, or 4 KiB pieces of them, are missing: because
-// Lines was not read fast enough or because their memory could not be read.
-func (s *Source) Lost() uint64 { return s.writes.Lost() + s.unread.Load() }
+// Lost returns how many writes, 4 KiB pieces or lines of them, are missing:
+// because they were beyond the limit (see the package comment), because Lines was
+// not read fast enough or because their memory could not be read.
+func (s *Source) Lost() uint64 { return s.writes.Lost() + s.unread.Load() + s.beyond.Load() }
 
 // Close ends the watching. The watched processes do not notice.
 func (s *Source) Close() {
@@ -100,6 +102,7 @@ func (s *Source) run() {
 				}
 			}
 			split.add(p, p.At)
+			s.beyond.Store(split.lost)
 			if until.IsZero() && split.pending() {
 				until = time.Now().Add(partialWait)
 			}

@@ -12,6 +12,8 @@ type splitter struct {
 	emit    func(Line)
 	writes  map[int]*write    // by thread: writes of which pieces are missing
 	streams map[place]*stream // with the beginning of a line
+	limit   limit
+	lost    uint64 // lines beyond the limit
 }
 
 // place is where a line is growing.
@@ -72,11 +74,17 @@ func (s *splitter) put(p bpf.Piece, data []byte, cut bool, now time.Time) {
 		return
 	}
 	at := place{p.PID, p.FD}
+	allowed, shown := s.limit.allowed(at, now), 0
 	for len(data) > 0 {
 		text, rest, ended := bytes.Cut(data, []byte("\n"))
 		data = rest
 		st := s.streams[at]
 		if st == nil && ended && len(text) <= MaxLine {
+			if shown == allowed {
+				s.lost++
+				continue
+			}
+			shown++
 			s.show(line, text)
 			continue
 		}
@@ -99,6 +107,7 @@ func (s *splitter) put(p bpf.Piece, data []byte, cut bool, now time.Time) {
 			s.show(line, st.text)
 		}
 	}
+	s.limit.take(at, shown)
 	if cut {
 		s.end(at, true)
 	}

@@ -9,9 +9,10 @@ import (
 // The one entry of the state map: words that all programs share.
 const (
 	stateLost = 0  // records that did not fit into the ring buffer
-	stateTick = 8  // the kernel's jiffies when the reader was last woken
+	stateTick = 8  // the kernel's jiffies when the clock was last read
 	stateTime = 16 // CLOCK_MONOTONIC then
-	stateSize = 24
+	stateWake = 24 // jiffies when the reader was last woken
+	stateSize = 32
 )
 
 // Flags of bpf_ringbuf_output (linux/bpf.h).
@@ -30,7 +31,8 @@ type assembler struct {
 	kernel                        kernel
 	ns                            pidNamespace
 	watched, state, ring, scratch int
-	inner                         *inner // nil: the context is that of a system call
+	limiter                       *limiter // nil: everything is sent
+	inner                         *inner   // nil: the context is that of a system call
 	labels                        int
 	err                           error
 }
@@ -110,51 +112,53 @@ func (a *assembler) first(mapFD int, slot int16) asm.Instructions {
 	}
 }
 
-// clock leaves CLOCK_MONOTONIC in the stack's timeSlot and the ring buffer
-// flags for this run in flagSlot. The clock is read, and the reader woken, only
-// by the first run in each tick of the kernel's timer, because both take long;
-// further runs go by the same time, which is at most a tick off (1 to 10 ms).
-func (a *assembler) clock(slot, timeSlot, flagSlot int16) asm.Instructions {
+// clock leaves CLOCK_MONOTONIC in slotTime. It is read only by the first run in
+// each tick of the kernel's timer, because that takes long; further runs go by
+// the same time, which is at most a tick off (1 to 10 ms). It destroys R8.
+func (a *assembler) clock() asm.Instructions {
 	same, known := a.label("same_tick"), a.label("time_known")
-	ins := a.first(a.state, slot)
+	ins := a.first(a.state, slotTmp)
 	return append(ins,
 		asm.Mov.Reg(asm.R8, asm.R0),
 		asm.FnJiffies64.Call(),
-		asm.Mov.Imm(asm.R2, noWakeup),
 		asm.LoadMem(asm.R1, asm.R8, stateTick, asm.DWord),
 		asm.JEq.Reg(asm.R1, asm.R0, same),
 		asm.StoreMem(asm.R8, stateTick, asm.R0, asm.DWord),
 		asm.FnKtimeGetNs.Call(),
 		asm.StoreMem(asm.R8, stateTime, asm.R0, asm.DWord),
-		asm.Mov.Imm(asm.R2, forceWakeup),
 		asm.Ja.Label(known),
 		asm.LoadMem(asm.R0, asm.R8, stateTime, asm.DWord).WithSymbol(same),
-		save(timeSlot, asm.R0).WithSymbol(known),
-		save(flagSlot, asm.R2),
+		save(slotTime, asm.R0).WithSymbol(known),
 	)
 }
 
-// output sends the scratch area at R6, of the length in R3, and counts it as
-// lost if there is no room. flags loads the flags into R4.
-func (a *assembler) output(slot int16, flags asm.Instruction) asm.Instructions {
-	sent, uncounted := a.label("sent"), a.label("uncounted")
-	return asm.Instructions{
-		asm.LoadMapPtr(asm.R1, a.ring),
+// output sends the scratch area at R6, of the length in R9, and counts it as
+// lost if there is no room. Only the first record in each tick of the
+// kernel's timer wakes the reader, because that takes long.
+func (a *assembler) output() asm.Instructions {
+	sent, flagged := a.label("sent"), a.label("flagged")
+	ins := a.first(a.state, slotTmp)
+	ins = append(ins,
+		save(slotState, asm.R0),
+		asm.FnJiffies64.Call(),
+	)
+	return append(ins,
+		load(asm.R5, slotState),
+		asm.Mov.Imm(asm.R4, noWakeup),
+		asm.LoadMem(asm.R1, asm.R5, stateWake, asm.DWord),
+		asm.JEq.Reg(asm.R1, asm.R0, flagged),
+		asm.StoreMem(asm.R5, stateWake, asm.R0, asm.DWord),
+		asm.Mov.Imm(asm.R4, forceWakeup),
+		asm.LoadMapPtr(asm.R1, a.ring).WithSymbol(flagged),
 		asm.Mov.Reg(asm.R2, asm.R6),
-		flags,
+		asm.Mov.Reg(asm.R3, asm.R9),
 		asm.FnRingbufOutput.Call(),
 		asm.JEq.Imm(asm.R0, 0, sent),
-		asm.Mov.Imm(asm.R1, 0),
-		asm.StoreMem(asm.RFP, slot, asm.R1, asm.Word),
-		asm.LoadMapPtr(asm.R1, a.state),
-		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, int32(slot)),
-		asm.FnMapLookupElem.Call(),
-		asm.JEq.Imm(asm.R0, 0, uncounted),
+		load(asm.R2, slotState),
 		asm.Mov.Imm(asm.R1, 1),
-		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
-		asm.Mov.Imm(asm.R0, 0).WithSymbol(uncounted),
+		asm.StoreXAdd(asm.R2, asm.R1, asm.DWord),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol(sent),
-	}
+	)
 }
 
 // peek reads size bytes of kernel memory at reg+off into the stack at slot;

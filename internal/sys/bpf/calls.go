@@ -56,6 +56,23 @@ type register struct {
 	index  int16 // of 8 bytes
 }
 
+// arguments is how many arguments are read of calls of these kinds.
+func arguments(kinds []kind) (n int) {
+	for _, k := range kinds {
+		switch k {
+		case callBuffer, callMessage, callSocket, callUnmap:
+			n = max(n, 2)
+		case callVector, callProtect:
+			n = max(n, 3)
+		case callRemap:
+			n = max(n, 4)
+		case callMap:
+			n = max(n, 6)
+		}
+	}
+	return n
+}
+
 // of returns the ABI with those of its calls that are of the kinds.
 func (a abi) of(kinds ...kind) abi {
 	var calls []call

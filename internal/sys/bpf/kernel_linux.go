@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -64,4 +65,18 @@ func member(t btf.Type, name string) (btf.Member, btf.Bits, bool) {
 		}
 	}
 	return btf.Member{}, 0, false
+}
+
+// has tells whether the kernel has a helper.
+func (k kernel) has(helper asm.BuiltinFunc) bool {
+	var ids *btf.Enum
+	if k.types.TypeByName("bpf_func_id", &ids) != nil {
+		return false
+	}
+	for _, v := range ids.Values {
+		if v.Value == uint64(helper) && v.Name != "__BPF_FUNC_MAX_ID" {
+			return true
+		}
+	}
+	return false
 }

@@ -48,7 +48,7 @@ type Mappings struct{ tap *tap }
 
 // OpenMappings loads and attaches the programs. The caller closes the Mappings.
 func OpenMappings() (*Mappings, error) {
-	t, err := openTap("watching mappings", mappingsRing, mapScratch, buildMappings,
+	t, err := openTap(tapSpec{feature: "watching mappings", ring: mappingsRing, scratch: mapScratch, build: buildMappings},
 		callMap, callUnmap, callProtect, callRemap, callExec)
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func buildMappings(a *assembler) (asm.Instructions, error) {
 // sendMapping sends the Change in R9 with the arguments of the system call.
 // R7 holds process and thread.
 func (a *assembler) sendMapping() asm.Instructions {
-	ins := a.clock(slotTmp, slotTime, slotFlags)
+	ins := a.clock()
 	ins = append(ins, a.first(a.scratch, slotTmp)...)
 	ins = append(ins, asm.Mov.Reg(asm.R6, asm.R0), asm.StoreMem(asm.R6, recThread, asm.R7, asm.DWord))
 	for _, m := range []struct{ slot, to int16 }{{slotTime, recTime}, {slotArg0, mapAddr}, {slotArg1, mapSize},
@@ -192,10 +192,9 @@ func (a *assembler) sendMapping() asm.Instructions {
 		asm.StoreMem(asm.R6, mapNames, asm.R9, asm.Word).WithSymbol("complete"),
 		asm.JLE.Imm(asm.R9, maxPath+maxPart, "bounded"),
 		asm.Mov.Imm(asm.R9, maxPath+maxPart),
-		asm.Mov.Reg(asm.R3, asm.R9).WithSymbol("bounded"),
-		asm.Add.Imm(asm.R3, mapData),
+		asm.Add.Imm(asm.R9, mapData).WithSymbol("bounded"),
 	)
-	return append(ins, a.output(slotTmp, load(asm.R4, slotFlags))...)
+	return append(ins, a.output()...)
 }
 
 // names writes the names from the struct file at R8 up to the root of its file

@@ -29,18 +29,27 @@ const (
 // or more), no record waits for the next wake-up.
 const drainEvery = 12 * time.Millisecond
 
+// tapSpec is what a tap is to be like.
+type tapSpec struct {
+	feature string
+	ring    int // bytes, a power of two
+	scratch int // bytes
+	limited bool
+	build   builder
+}
+
 // tap is a set of programs that send records about the watched processes
 // through one ring buffer.
 type tap struct {
-	kernel      kernel
-	ns          pidNamespace
-	build       builder
-	scratchSize int
+	tapSpec
+	kernel kernel
+	ns     pidNamespace
 
 	watched *ebpf.Map
 	state   *ebpf.Map
 	ring    *ebpf.Map
-	scratch []*ebpf.Map
+	areas   []*ebpf.Map // scratch areas
+	limiter *limiter    // nil: everything is sent
 	progs   []*ebpf.Program
 	links   []link.Link
 	reader  *ringbuf.Reader
@@ -63,8 +72,9 @@ type tap struct {
 type builder func(*assembler) (asm.Instructions, error)
 
 // openTap loads the program and attaches it so that it sees the system calls of
-// these kinds. ringSize is a power of two.
-func openTap(feature string, ringSize, scratchSize int, build builder, kinds ...kind) (_ *tap, err error) {
+// these kinds.
+func openTap(spec tapSpec, kinds ...kind) (_ *tap, err error) {
+	feature := spec.feature
 	if len(abis) == 0 {
 		return nil, unsupported(feature, "an amd64 or arm64 machine", nil)
 	}
@@ -76,13 +86,13 @@ func openTap(feature string, ringSize, scratchSize int, build builder, kinds ...
 	// creating a map says so.
 	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 
-	t := &tap{closing: make(chan struct{}), kernel: k, build: build, scratchSize: scratchSize}
+	t := &tap{tapSpec: spec, closing: make(chan struct{}), kernel: k}
 	defer func() {
 		if err != nil {
 			t.close()
 		}
 	}()
-	if err := t.makeMaps(ringSize); err != nil {
+	if err := t.makeMaps(); err != nil {
 		return nil, explain(feature, err)
 	}
 	if t.ns, err = ownPIDNamespace(); err != nil {
@@ -163,20 +173,23 @@ func reason(err error) string {
 	return line
 }
 
-func (t *tap) makeMaps(ringSize int) (err error) {
+func (t *tap) makeMaps() (err error) {
 	for _, m := range []struct {
 		to   **ebpf.Map
 		spec ebpf.MapSpec
 	}{
 		{&t.watched, ebpf.MapSpec{Name: "pd_watched", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: maxPID / pidsPerWord}},
 		{&t.state, ebpf.MapSpec{Name: "pd_state", Type: ebpf.Array, KeySize: 4, ValueSize: stateSize, MaxEntries: 1}},
-		{&t.ring, ebpf.MapSpec{Name: "pd_ring", Type: ebpf.RingBuf, MaxEntries: uint32(ringSize)}},
+		{&t.ring, ebpf.MapSpec{Name: "pd_ring", Type: ebpf.RingBuf, MaxEntries: uint32(t.tapSpec.ring)}},
 	} {
 		if *m.to, err = ebpf.NewMap(&m.spec); err != nil {
 			return fmt.Errorf("create BPF map: %w", err)
 		}
 	}
-	return nil
+	if t.limited {
+		t.limiter, err = newLimiter()
+	}
+	return err
 }
 
 // attachTo loads the program for one place in the kernel and attaches it. f is
@@ -185,12 +198,13 @@ func (t *tap) attachTo(name string, at ebpf.AttachType, f *inner) error {
 	// Each program has its own: the kernel runs a program once at a time on
 	// a processor, and no other program writes there.
 	scratch, err := ebpf.NewMap(&ebpf.MapSpec{Name: "pd_scratch", Type: ebpf.PerCPUArray, KeySize: 4,
-		ValueSize: uint32(t.scratchSize), MaxEntries: 1})
+		ValueSize: uint32(t.tapSpec.scratch), MaxEntries: 1})
 	if err != nil {
 		return fmt.Errorf("create BPF map: %w", err)
 	}
-	t.scratch = append(t.scratch, scratch)
-	a := &assembler{inner: f, kernel: t.kernel, ns: t.ns, watched: t.watched.FD(), state: t.state.FD(), ring: t.ring.FD(), scratch: scratch.FD()}
+	t.areas = append(t.areas, scratch)
+	a := &assembler{inner: f, kernel: t.kernel, ns: t.ns, watched: t.watched.FD(), state: t.state.FD(), ring: t.ring.FD(),
+		scratch: scratch.FD(), limiter: t.limiter}
 	ins, err := t.build(a)
 	if err != nil {
 		return err
@@ -323,14 +337,18 @@ func (t *tap) wall(monotonic uint64) time.Time {
 	return t.boot.Add(time.Duration(monotonic))
 }
 
-// lost returns how many records the programs could not send, because the ring
-// buffer was full or because a program was interrupted by itself.
+// lost returns how many records the programs did not send: beyond the limit,
+// because the ring buffer was full, or because a program was interrupted by
+// itself.
 func (t *tap) lost() uint64 {
 	var s [stateSize / 8]uint64
 	if err := t.state.Lookup(uint32(0), &s); err != nil {
 		return 0
 	}
 	n := s[stateLost/8]
+	if t.limiter != nil {
+		n += t.limiter.lost()
+	}
 	for _, p := range t.progs {
 		// Counted since Linux 5.12.
 		if st, err := p.Stats(); err == nil {
@@ -348,10 +366,10 @@ func (t *tap) detach() {
 	for _, p := range t.progs {
 		_ = p.Close()
 	}
-	for _, m := range t.scratch {
+	for _, m := range t.areas {
 		_ = m.Close()
 	}
-	t.links, t.progs, t.scratch = nil, nil, nil
+	t.links, t.progs, t.areas = nil, nil, nil
 }
 
 func (t *tap) close() {
@@ -363,6 +381,9 @@ func (t *tap) release() {
 	t.detach()
 	if t.reader != nil {
 		_ = t.reader.Close()
+	}
+	if t.limiter != nil {
+		t.limiter.close()
 	}
 	for _, m := range []*ebpf.Map{t.watched, t.state, t.ring} {
 		if m != nil {

@@ -10,6 +10,17 @@ const (
 	maxPieces = 32
 )
 
+// Limits of what is taken of a process's standard output, of its standard error
+// and of its log messages, of each by itself. A write counts as one unit, and as
+// one more for each UnitBytes that it has.
+const (
+	UnitBytes = 128
+	// UnitsPerSecond is how many may go on and on.
+	UnitsPerSecond = 50_000
+	// BurstUnits is how many may come at once after a pause.
+	BurstUnits = 20_000
+)
+
 // Piece is a part of what a thread wrote by one system call. The pieces of one
 // call come in order, those of several threads may come mixed.
 type Piece struct {

@@ -56,7 +56,7 @@ type Writes struct{ tap *tap }
 
 // OpenWrites loads and attaches the programs. The caller closes the Writes.
 func OpenWrites() (*Writes, error) {
-	t, err := openTap("watching writes", writesRing, writesScratch, buildWrites,
+	t, err := openTap(tapSpec{feature: "watching writes", ring: writesRing, scratch: writesScratch, limited: true, build: buildWrites},
 		callBuffer, callVector, callMessage, callSocket)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,8 @@ func (w *Writes) Watch(pid int) error { return w.tap.watch(pid, true) }
 // Unwatch ends the watching of a process.
 func (w *Writes) Unwatch(pid int) error { return w.tap.watch(pid, false) }
 
-// Lost returns how many pieces could not be handed over so far.
+// Lost returns how many pieces could not be handed over so far; a write beyond
+// the limit counts as one.
 func (w *Writes) Lost() uint64 { return w.tap.lost() }
 
 // Close detaches the programs; a Read that waits returns ErrClosed.

@@ -17,7 +17,6 @@ const (
 	keepVec                                   // next struct iovec
 	keepSegs                                  // how many are left
 	keepWide                                  // size of a struct iovec
-	keepFlags                                 // for the ring buffer
 	keepKind                                  // the standard descriptor
 	keepFirst                                 // flagFirst until a piece is sent
 	writesScratch
@@ -34,7 +33,15 @@ func kept(reg asm.Register, off int16) asm.Instruction {
 // send sends the pieces that slotRest, slotPiece, slotAddr, slotVec and
 // slotSegs describe. R7 holds process and thread, R9 the standard descriptor.
 func (a *assembler) send() asm.Instructions {
-	ins := a.clock(slotTmp, slotTime, slotFlags)
+	ins := a.clock()
+	// What is a log message is not known before it is read.
+	ins = append(ins, asm.JEq.Imm(asm.R9, 0, "perhaps_log"))
+	ins = append(ins,
+		asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, 32), asm.LSh.Imm(asm.R1, 2),
+		asm.Or.Reg(asm.R1, asm.R9),
+	)
+	ins = append(ins, a.limit()...)
+	ins = append(ins, asm.Mov.Imm(asm.R0, 0).WithSymbol("perhaps_log"))
 	ins = append(ins, a.first(a.scratch, slotTmp)...)
 	ins = append(ins,
 		asm.Mov.Reg(asm.R6, asm.R0),
@@ -47,7 +54,7 @@ func (a *assembler) send() asm.Instructions {
 		keep(keepFirst, asm.R1),
 	)
 	for _, m := range []struct{ from, to int16 }{{slotRest, keepRest}, {slotPiece, keepPiece}, {slotAddr, keepAddr},
-		{slotVec, keepVec}, {slotSegs, keepSegs}, {slotWide, keepWide}, {slotFlags, keepFlags}} {
+		{slotVec, keepVec}, {slotSegs, keepSegs}, {slotWide, keepWide}} {
 		ins = append(ins, load(asm.R1, m.from), keep(m.to, asm.R1))
 	}
 	ins = append(ins,
@@ -56,8 +63,9 @@ func (a *assembler) send() asm.Instructions {
 		asm.JNE.Imm(asm.R9, 0, "have"),
 	)
 	ins = append(ins, a.nextVector()...)
+	ins = append(ins, a.onlyLog("have")...)
 	ins = append(ins,
-		kept(asm.R1, keepRest).WithSymbol("have"),
+		kept(asm.R1, keepRest),
 		asm.JLE.Reg(asm.R9, asm.R1, "within_write"),
 		asm.Mov.Reg(asm.R9, asm.R1),
 		asm.JLE.Imm(asm.R9, PieceBytes, "within_piece").WithSymbol("within_write"),
@@ -75,28 +83,14 @@ func (a *assembler) send() asm.Instructions {
 		asm.Mov.Reg(asm.R3, asm.R8),
 		asm.FnProbeReadUser.Call(),
 		asm.Mov.Reg(asm.R8, asm.R9),
-		asm.JEq.Imm(asm.R0, 0, "readable"),
+		asm.JEq.Imm(asm.R0, 0, "wanted"),
 		kept(asm.R1, keepFirst),
 		asm.Or.Imm(asm.R1, flagUnread),
 		asm.StoreMem(asm.R6, recFlags, asm.R1, asm.Byte),
 		asm.Mov.Imm(asm.R9, 0),
-		asm.Ja.Label("wanted"),
-		// Of messages to sockets only those pass that can be log messages.
-		kept(asm.R1, keepKind).WithSymbol("readable"),
-		asm.JNE.Imm(asm.R1, 0, "wanted"),
-		kept(asm.R1, keepFirst),
-		asm.JEq.Imm(asm.R1, 0, "wanted"),
-		asm.LoadMem(asm.R1, asm.R6, recData, asm.Byte),
+		asm.Add.Imm(asm.R9, recData).WithSymbol("wanted"),
 	)
-	for _, c := range logBeginnings {
-		ins = append(ins, asm.JEq.Imm(asm.R1, c, "wanted"))
-	}
-	ins = append(ins,
-		asm.Ja.Label(exit),
-		asm.Mov.Reg(asm.R3, asm.R9).WithSymbol("wanted"),
-		asm.Add.Imm(asm.R3, recData),
-	)
-	ins = append(ins, a.output(slotTmp, kept(asm.R4, keepFlags))...)
+	ins = append(ins, a.output()...)
 	ins = append(ins,
 		asm.Mov.Imm(asm.R1, 0),
 		keep(keepFirst, asm.R1),
@@ -115,9 +109,37 @@ func (a *assembler) send() asm.Instructions {
 		asm.StoreMem(asm.R6, recFlags, asm.R1, asm.Byte),
 		asm.Mov.Imm(asm.R1, 0),
 		asm.StoreMem(asm.R6, recLen, asm.R1, asm.Word),
-		asm.Mov.Imm(asm.R3, recData),
+		asm.Mov.Imm(asm.R9, recData),
 	)
-	return append(ins, a.output(slotTmp, kept(asm.R4, keepFlags))...)
+	return append(ins, a.output()...)
+}
+
+// onlyLog begins with the label. Of messages to sockets it lets only those pass
+// that can be log messages, which their first byte tells, and that are within
+// the limit; one that cannot be read may be a log message.
+func (a *assembler) onlyLog(label string) asm.Instructions {
+	const charge, passed = "charge", "passed"
+	ins := asm.Instructions{
+		kept(asm.R1, keepKind).WithSymbol(label),
+		asm.JNE.Imm(asm.R1, 0, passed),
+		kept(asm.R1, keepFirst),
+		asm.JEq.Imm(asm.R1, 0, passed),
+		kept(asm.R3, keepAddr),
+	}
+	ins = append(ins, read(asm.FnProbeReadUser, slotPeek, 1, asm.R3, 0)...)
+	ins = append(ins,
+		asm.JNE.Imm(asm.R0, 0, charge),
+		asm.LoadMem(asm.R1, asm.RFP, slotPeek, asm.Byte),
+	)
+	for _, c := range logBeginnings {
+		ins = append(ins, asm.JEq.Imm(asm.R1, c, charge))
+	}
+	ins = append(ins,
+		asm.Ja.Label(exit),
+		asm.LoadMem(asm.R1, asm.R6, recProcess, asm.Word).WithSymbol(charge), asm.LSh.Imm(asm.R1, 2),
+	)
+	ins = append(ins, a.limit()...)
+	return append(ins, asm.Mov.Imm(asm.R0, 0).WithSymbol(passed))
 }
 
 // nextVector goes on to the next struct iovec: its address in slotAddr, its

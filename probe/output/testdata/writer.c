@@ -10,6 +10,7 @@
 //	dup TEXT             through a duplicate of 1
 //	reopen TEXT          through another opening of the file of 1
 //	other TEXT           to a file that is neither
+//	swap TEXT            through 1 after another file took its place, then to the old file
 //	const                a constant that nobody has touched
 //	prompt TEXT          without a newline
 //	raw                  bytes that are not text
@@ -18,6 +19,7 @@
 //	printtime N          the same by printf, after some work for each line
 //	idletime N           the same for N calls of getppid
 //	many N               N lines "line I" by write(1)
+//	varied N             N lines of 0 to 299 letters by write(1)
 //	send TEXT            send(1), when it is a socket
 //	closeall TEXT        write to 1 after closing 2
 //
@@ -95,7 +97,7 @@ int main(int argc, char **argv) {
 		char *path = rest, *text = rest;
 		if (!rest)
 			rest = text = "";
-		if (strchr("wscuj", *cmd) && strcmp(cmd, "send") && strcmp(cmd, "closeall") && strchr(rest, ' ')) {
+		if (strchr("wscuj", *cmd) && strcmp(cmd, "send") && strcmp(cmd, "swap") && strcmp(cmd, "closeall") && strchr(rest, ' ')) {
 			text = strchr(rest, ' ');
 			*text++ = 0;
 		}
@@ -141,6 +143,14 @@ int main(int argc, char **argv) {
 			check(fd, "open");
 			put(fd, rest);
 			close(fd);
+		} else if (!strcmp(cmd, "swap")) {
+			int old = dup(1), null = open("/dev/null", O_WRONLY);
+			check(dup2(null, 1), "dup2");
+			put(1, rest);
+			put(old, "to the old file");
+			check(dup2(old, 1), "dup2");
+			close(old);
+			close(null);
 		} else if (!strcmp(cmd, "other")) {
 			int fd = open("/dev/zero", O_WRONLY);
 			check(fd, "open");
@@ -174,6 +184,15 @@ int main(int argc, char **argv) {
 		else if (!strcmp(cmd, "journal")) {
 			n = snprintf(message, sizeof message, "PRIORITY=6\nMESSAGE=%s\nX=1\n", text);
 			check(sendto(log_socket(), message, n, 0, (void *)&to, sizeof to), "sendto");
+		} else if (!strcmp(cmd, "varied")) {
+			char b[300];
+			for (int i = 0, m = atoi(rest); i < m; i++) {
+				int k = i * 7919 % 300;
+				for (int j = 0; j < k; j++)
+					b[j] = 'a' + (i + j) % 26;
+				b[k] = '\n';
+				check(write(1, b, k + 1), "write");
+			}
 		} else if (!strcmp(cmd, "many")) {
 			int m = atoi(rest);
 			for (int i = 0; i < m; i++) {
