@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"regexp"
 	"time"
 
 	"procdump/capture"
@@ -71,6 +73,7 @@ func (h *handler) openStream(begin time.Time, why error) (src *source, err error
 	p.Exception = exceptionOf(h.core, h.crash)
 	p.Threads[0].TID = h.crash.TID
 	p.PID, p.UID, p.GID = h.crash.PID, h.crash.UID, h.crash.GID
+	h.place(p)
 	p.Linker = linux.Linker(p)
 	for i := range p.Threads {
 		p.Threads[i].Stack = linux.UsedStack(p, &p.Threads[i])
@@ -83,6 +86,23 @@ func (h *handler) openStream(begin time.Time, why error) (src *source, err error
 	h.describe(p)
 	h.name = p.Name
 	return &source{process: p, begin: begin, close: f.Discard, letGo: func() { h.stdin.Close() }, stream: true}, nil
+}
+
+// containerID is what container runtimes put into a control group's path.
+var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
+
+// place says where a process runs that cannot be read: anybody may read its
+// control group (proc_pid_cgroup(5)).
+func (h *handler) place(p *snapshot.Process) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", h.crash.PID))
+	if err != nil {
+		return
+	}
+	if p.Texts == nil {
+		p.Texts = map[string][]byte{}
+	}
+	p.Texts["cgroup"] = text
+	p.Info.Container = string(containerID.Find(text))
 }
 
 // spoolBudget is how many bytes of a stream are kept: half of what the disk has
@@ -139,11 +159,14 @@ func (h *handler) dump(ctx context.Context, src *source) error {
 // job plans a dump of each kind.
 func (h *handler) job(p *snapshot.Process, kinds []dumpkind.Kind) *capture.Job {
 	job := &capture.Job{}
+	vars := capture.Vars{Process: p.Name, PID: h.crash.PID, Exception: signals.ExceptionCode(p.Exception.Signal, int32(p.Exception.Code)),
+		Time: h.crash.Time}
+	vars.Place(p)
 	for _, kind := range kinds {
+		vars.Kind = kind
 		job.Outputs = append(job.Outputs, capture.Output{
-			Mask: h.mask,
-			Vars: capture.Vars{Process: p.Name, PID: h.crash.PID, Exception: signals.ExceptionCode(p.Exception.Signal, int32(p.Exception.Code)),
-				Time: h.crash.Time, Kind: kind},
+			Mask:   h.mask,
+			Vars:   vars,
 			Select: dumpkind.Options{Kind: kind, Mask: h.set.Mask, DropLargest: h.set.DropLargest, DontDump: h.set.DontDump},
 		})
 	}

@@ -84,7 +84,7 @@ func (h *handler) start() error {
 	if h.crash, err = parseCrash(h.args); err != nil {
 		return err
 	}
-	h.name, h.what = h.crash.Name, signals.Name(h.crash.Signal)
+	h.name, h.what = processName(h.crash), signals.Name(h.crash.Signal)
 	st, err := h.system.readState()
 	if err != nil {
 		return fmt.Errorf("%v: %w", h, err)
@@ -96,6 +96,15 @@ func (h *handler) start() error {
 	h.journal.folder = h.set.Folder
 	h.mask, err = h.set.mask()
 	return err
+}
+
+// processName is the process's name: the kernel gives that of the thread.
+func processName(c Crash) string {
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.PID))
+	if err != nil {
+		return c.Name
+	}
+	return strings.TrimSuffix(string(name), "\n")
 }
 
 // run dumps the process.

@@ -42,7 +42,7 @@ func TestHandleFromStreamOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code := handleCore(t, s, fakeCore(t, fakeProcess())); code != exitDumped {
-		t.Fatalf("exit code %d\n%s", code, get(t, filepath.Join(folder, logName)))
+		t.Fatalf("exit code %d\n%s", code, get(t, filepath.Join(folder, LogName)))
 	}
 	for _, kind := range []string{"mini", "full"} {
 		path := filepath.Join(folder, "fake-SIGSEGV.SEGV_MAPERR_"+kind+".core")
@@ -97,11 +97,11 @@ func TestHandleTellsWhatItLoses(t *testing.T) {
 		if _, err := s.Install(c.set, false); err != nil {
 			t.Fatal(err)
 		}
-		os.Remove(filepath.Join(folder, logName))
+		os.Remove(filepath.Join(folder, LogName))
 		if code := handleCore(t, s, c.core); code != exitLost {
 			t.Errorf("%s: exit code %d", c.name, code)
 		}
-		if log := get(t, filepath.Join(folder, logName)); !strings.Contains(log, "fake (4000000), user 1000, ") || !strings.Contains(log, "not dumped: "+c.want) || strings.Count(log, "\n") != 1 {
+		if log := get(t, filepath.Join(folder, LogName)); !strings.Contains(log, "fake (4000000), user 1000, ") || !strings.Contains(log, "not dumped: "+c.want) || strings.Count(log, "\n") != 1 {
 			t.Errorf("%s: log %q, want %q", c.name, log, c.want)
 		}
 	}
@@ -143,7 +143,7 @@ func TestHandleEndsInTime(t *testing.T) {
 	if code := handleCore(t, s, fakeCore(t, fakeProcess())); code != exitLost {
 		t.Errorf("exit code %d", code)
 	}
-	if log := get(t, filepath.Join(dir, "dumps", logName)); !strings.Contains(log, errTimeLimit.Error()) {
+	if log := get(t, filepath.Join(dir, "dumps", LogName)); !strings.Contains(log, errTimeLimit.Error()) {
 		t.Errorf("log %q", log)
 	}
 }
@@ -190,7 +190,7 @@ func TestJournal(t *testing.T) {
 	dir := t.TempDir()
 	j := journal{folder: dir, now: func() time.Time { return time.Unix(0, 0).UTC() }}
 	j.file(oneLine("name\nforged line \x1b[31m \"x\""))
-	path := filepath.Join(dir, logName)
+	path := filepath.Join(dir, LogName)
 	if got := get(t, path); got != "1970-01-01T00:00:00Z name\\nforged line \\x1b[31m \"x\"\n" {
 		t.Errorf("%q", got)
 	}

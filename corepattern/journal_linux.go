@@ -13,10 +13,9 @@ import (
 	"unicode"
 )
 
-const (
-	logName = "procdump.log"
-	maxLog  = 4 << 20 // bytes; then a new one is begun and the last one kept
-)
+// maxLog is the length, in bytes, from which on a new log file is begun and the
+// last one kept.
+const maxLog = 4 << 20
 
 // journal says what handlers do: a log file beside the dumps, and the system's
 // log or, where none listens, the kernel's.
@@ -48,7 +47,7 @@ func (j *journal) write(level syslog.Priority, text string) {
 
 // file appends a line in one write, so that lines of several handlers do not mix.
 func (j *journal) file(text string) {
-	path := filepath.Join(j.folder, logName)
+	path := filepath.Join(j.folder, LogName)
 	if st, err := os.Lstat(path); err == nil && st.Size() > maxLog {
 		os.Rename(path, path+".1")
 	}

@@ -3,6 +3,7 @@ package corepattern
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -47,6 +48,9 @@ type Keep struct {
 	Free  uint64        `json:"free,omitempty"`  // bytes of the disk that dumps leave free; 0: Install chooses
 }
 
+// LogName is the file, in the dumps' folder, in which handlers say what they do.
+const LogName = "procdump.log"
+
 // What Settings without a value mean.
 const (
 	DefaultFolder    = "/var/lib/procdump/dumps"
@@ -55,6 +59,17 @@ const (
 	DefaultFree      = 1 << 30 // but no more than a twentieth of the disk
 	DefaultCount     = 1000
 )
+
+// SplitPath splits an absolute path into a folder for dumps and their file name.
+// The last part is a name if it has words that each dump replaces
+// (capture.ParseMask) and is no folder that is there; else the name is "".
+func SplitPath(path string) (folder, name string) {
+	folder, name = filepath.Split(path)
+	if st, err := os.Stat(path); err == nil && st.IsDir() || !capture.HasWords(name) {
+		return filepath.Clean(path), ""
+	}
+	return filepath.Clean(folder), name
+}
 
 // withDefaults fills what is not given.
 func (s Settings) withDefaults() Settings {

@@ -2,6 +2,8 @@ package corepattern
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -87,6 +89,22 @@ func TestForeign(t *testing.T) {
 	} {
 		if got := foreign(pattern); got != want {
 			t.Errorf("foreign(%q) = %q, want %q", pattern, got, want)
+		}
+	}
+}
+
+func TestSplitPath(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "PID")
+	if err := os.Mkdir(there, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string][2]string{
+		dir: {dir, ""}, dir + "/new": {dir + "/new", ""}, dir + "/new/": {dir + "/new", ""}, there: {there, ""},
+		dir + "/x_PID": {dir, "x_PID"}, dir + "/CONTAINERID.dmp": {dir, "CONTAINERID.dmp"}, there + "/CGROUP": {there, "CGROUP"}, "/PID": {"/", "PID"},
+	} {
+		if folder, name := SplitPath(path); folder != want[0] || name != want[1] {
+			t.Errorf("%s: folder %q, name %q", path, folder, name)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"debug/elf"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,21 +25,6 @@ import (
 	"procdump/victims/need"
 )
 
-// guardScript puts the kernel's settings back when its standard input ends, for
-// whatever reason: a process of its own, for this one may be killed. Programs
-// that change core_pattern for a while take turns by a lock on it.
-const guardScript = `
-trap '' INT TERM HUP
-cd /proc/sys/kernel
-exec 9<core_pattern
-flock 9
-pattern=$(cat core_pattern) limit=$(cat core_pipe_limit)
-echo ready
-cat >/dev/null
-printf '%s\n' "$pattern" >core_pattern
-printf '%s\n' "$limit" >core_pipe_limit
-`
-
 // crashHandler is the test's handler, installed in the kernel.
 type crashHandler struct {
 	corepattern.System
@@ -48,26 +32,11 @@ type crashHandler struct {
 	restore func() // uninstalls it, once
 }
 
-// kernelSettings is what the kernel's files hold.
-func kernelSettings(t testing.TB) string {
-	t.Helper()
-	var all []string
-	for _, name := range []string{"core_pattern", "core_pipe_limit", "core_uses_pid"} {
-		b, err := os.ReadFile("/proc/sys/kernel/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, string(b))
-	}
-	return strings.Join(all, "|")
-}
-
 // installHandler installs a handler until the test's end. Crashes of all other
 // programs go to it meanwhile.
 func installHandler(t *testing.T, set corepattern.Settings) *crashHandler {
 	t.Helper()
 	need.Root(t)
-	bash, _ := need.Tool(t, "bash"), need.Tool(t, "flock")
 	dir, err := os.MkdirTemp("/var/lib", "procdump-e2e-")
 	if err != nil {
 		t.Fatal(err)
@@ -78,23 +47,7 @@ func installHandler(t *testing.T, set corepattern.Settings) *crashHandler {
 	}
 	exe := filepath.Join(dir, "h")
 	goProgram(t, exe, "handler", "-X main.state="+dir)
-	guard := exec.Command(bash, "-c", guardScript)
-	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	in, err := guard.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := guard.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := guard.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close() }) // whatever fails from here on
-	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
-		t.Fatalf("guard core_pattern: %v", err)
-	}
+	release := guardKernel(t)
 	h := &crashHandler{System: corepattern.System{State: dir, Sysctl: dir, Executable: exe}, folder: filepath.Join(dir, "dumps")}
 	set.Folder = h.folder
 	before := kernelSettings(t)
@@ -112,8 +65,7 @@ func installHandler(t *testing.T, set corepattern.Settings) *crashHandler {
 		if after := kernelSettings(t); after != before {
 			t.Errorf("kernel settings are %q, were %q", after, before)
 		}
-		in.Close()
-		guard.Wait()
+		release()
 	})
 	t.Cleanup(h.restore)
 	return h
@@ -372,31 +324,6 @@ func TestHandlerCrowd(t *testing.T) {
 		if p := readCore(t, d); p.Exception.Signal != signals.SEGV || p.Exception.Addr != 16 {
 			t.Errorf("%s: %+v", d, p.Exception)
 		}
-	}
-}
-
-// TestHandlerLimits wants the newest dumps kept, the crashes beyond the limit
-// of a minute told, and files of others left alone.
-func TestHandlerLimits(t *testing.T) {
-	exe := crasher(t, "cr-limit")
-	h := installHandler(t, corepattern.Settings{Name: "PROCESSNAME_EXCEPTIONCODE", PerMinute: 5, Parallel: 1, Keep: corepattern.Keep{Count: 3}})
-	other := filepath.Join(h.folder, "cr-limit_of-somebody-else.core")
-	if err := os.WriteFile(other, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for range 7 {
-		runToEnd(t, nil, exe)
-	}
-	dumps := h.dumps(t, "cr-limit")
-	if len(dumps) != 4 || !slices.Contains(dumps, other) {
-		t.Errorf("dumps %q, want 3 and the other file\n%s", dumps, h.log())
-	}
-	log := h.log()
-	if n := strings.Count(log, "crashed 5 times within a minute"); n != 2 {
-		t.Errorf("the log tells %d times of the limit, want 2\n%s", n, log)
-	}
-	if n := strings.Count(log, "removed "); n != 2 {
-		t.Errorf("the log tells of %d removals, want 2\n%s", n, log)
 	}
 }
 

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +39,16 @@ func TestTriggers(t *testing.T) {
 		{name: "files", args: []string{"-fc", "100", "-s", "0"}, before: []string{"files 20"}, fire: "files 200", reason: "Files: ", state: "idle"},
 		{name: "counter", args: []string{"-p", `\Process(trouble)\Thread Count`, "20", "-s", "0"}, before: []string{"threads 5"}, fire: "threads 30", reason: "Thread Count", state: "idle"},
 		{name: "counter low", args: []string{"-pl", `\Memory\Available MBytes`, "100000000", "-s", "0"}, reason: "Available", state: "idle"},
+		{name: "cpu counter", args: []string{"-p", `\Process(trouble)\% Processor Time`, "30", "-s", "0"}, before: []string{"burn 20"}, fire: "burn 4000", reason: `% Processor Time: `, state: "burn 4000"},
+		{name: "cpu queue", args: []string{"-p", `\System\Processor Queue Length`, "40", "-s", "0"}, before: []string{"threads 100"}, fire: fmt.Sprintf("burn 3000 %d", runtime.NumCPU()+70), reason: "Processor Queue Length: ", state: ""},
+		{name: "machine counter", args: []string{"-pl", `\Processor(_Total)\% Processor Time`, "101", "-s", "0"}, reason: " < 101", state: "idle"},
+		{name: "handles", args: []string{"-p", `\Process(trouble)\Handle Count`, "100", "-s", "0"}, before: []string{"files 20"}, fire: "files 200", reason: "Handle Count: 20", state: "idle"},
+		{name: "private bytes", args: []string{"-p", `\Process(trouble)\Private Bytes`, "150000000", "-s", "0"}, before: []string{"alloc 20"}, fire: "alloc 200", reason: "Private Bytes: ", state: "idle"},
+		{name: "working set", args: []string{"-p", `\process(TROUBLE)\working set`, "150000000", "-s", "0"}, before: []string{"alloc 20"}, fire: "alloc 200", reason: "working set: ", state: "idle"},
+		{name: "page faults", args: []string{"-p", `\Process(trouble)\Page Faults/sec`, "20000", "-s", "0"}, before: []string{"alloc 5"}, fire: "alloc 400", reason: "Page Faults/sec: ", state: "idle"},
+		{name: "reading", args: []string{"-p", `\Process(trouble)\IO Read Bytes/sec`, "200000000", "-s", "0"}, before: []string{"read 20"}, fire: "read 2000", reason: "IO Read Bytes/sec: ", state: "idle"},
+		{name: "status line", args: []string{"-p", "proc:status:Threads", "20", "-s", "0"}, before: []string{"threads 5"}, fire: "threads 30", reason: "proc:status:Threads: ", state: "idle"},
+		{name: "two counters", args: []string{"-p", "proc:status:Threads", "20", "-p", `\Process(trouble)\Handle Count`, "100", "-s", "0", "-n", "2"}, before: []string{"threads 5", "files 20"}, fire: "files 200", reason: "Handle Count: 20", state: "idle", dumps: 2},
 		{name: "cpu held", args: []string{"-c", "30", "-u", "-s", "3"}, before: []string{"burn 2000", "sleep 1500", "burn 2000"}, fire: "burn 3600", reason: "for 3s", state: "burn 3600"},
 
 		{name: "null", args: []string{"-e"}, fire: "crash null", reason: "Unhandled: SIGSEGV.SEGV_MAPERR at 0x10", state: "crash null", ends: true},

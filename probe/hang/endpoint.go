@@ -38,6 +38,7 @@ type Endpoint struct {
 	answered bool      // there was an answer
 	began    time.Time // the last request; zero: none yet
 	pending  bool      // it is under way
+	stage    string    // what it waits for, where that is known
 	since    time.Time // the first request without an answer since the last answer
 	why      string    // what became of the last request
 	lost     string    // why nothing can be said about the process; "" if something can
@@ -121,6 +122,11 @@ func (e *Endpoint) tcp(address string, pid int) {
 			return err
 		}
 		defer conn.Close()
+		e.mu.Lock()
+		if ctx.Err() == nil { // else another request may be under way
+			e.stage = notAccepted
+		}
+		e.mu.Unlock()
 		return awaitAccept(ctx, conn, pid)
 	}
 }
@@ -140,7 +146,7 @@ func (e *Endpoint) Check(now time.Time) (State, string, error) {
 	}
 	since, why := e.since, e.why
 	if since.IsZero() && e.pending {
-		since, why = e.began, ""
+		since, why = e.began, e.stage
 	}
 	silent := now.Sub(since)
 	switch {
@@ -160,7 +166,7 @@ func (e *Endpoint) Check(now time.Time) (State, string, error) {
 // ask begins a request. The lock is held.
 func (e *Endpoint) ask(now time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), e.limit)
-	e.pending, e.began, e.cancel = true, now, cancel
+	e.pending, e.stage, e.began, e.cancel = true, "", now, cancel
 	age := e.age
 	e.running.Add(1)
 	go func() {
@@ -193,6 +199,8 @@ func (e *Endpoint) learn(began time.Time, err error) {
 	}
 }
 
+const notAccepted = "connection not accepted"
+
 // judge tells what an error of a request means: nothing if the server has
 // answered, a failure of the server, or a reason why it says nothing about it.
 func judge(err error) (failure, lost string) {
@@ -204,7 +212,7 @@ func judge(err error) (failure, lost string) {
 	case errors.As(err, &dns):
 		return "", "cannot be asked: " + err.Error()
 	case errors.Is(err, errNotAccepted):
-		return "connection not accepted", ""
+		return notAccepted, ""
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		return "no answer", ""
 	case errors.Is(err, syscall.ECONNREFUSED):

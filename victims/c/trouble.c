@@ -5,6 +5,7 @@
 //	alloc MB / free     hold so much memory
 //	threads N / join    N sleeping threads
 //	files N / close     N open files
+//	read MB             read so much
 //	raise SIG / handle SIG / ignore SIG
 //	crash KIND          null, wild, write, abort, overflow, div, trap, worker,
 //	                    thread-overflow, double, fork, vexec, exec, gobus
@@ -150,10 +151,11 @@ int main(int argc, char **argv) {
 			double s = n / 1e3;
 			long threads = 1;
 			sscanf(rest, "%*d %ld", &threads);
-			pthread_t t[64];
-			for (long i = 1; i < threads && i < 64; i++) start(burn, &s, &t[i]);
+			pthread_t t[512];
+			if (threads > 512) threads = 512;
+			for (long i = 1; i < threads; i++) start(burn, &s, &t[i]);
 			burn(&s);
-			for (long i = 1; i < threads && i < 64; i++) pthread_join(t[i], NULL);
+			for (long i = 1; i < threads; i++) pthread_join(t[i], NULL);
 		} else if (!strcmp(word, "alloc")) {
 			size_t size = (size_t)n << 20;
 			held = map(size, PROT_READ | PROT_WRITE, 0);
@@ -170,6 +172,12 @@ int main(int argc, char **argv) {
 			while (nfiles < n && nfiles < 4096) files[nfiles++] = open("/dev/null", O_RDONLY);
 		} else if (!strcmp(word, "close")) {
 			while (nfiles > 0) close(files[--nfiles]);
+		} else if (!strcmp(word, "read")) {
+			static char block[1 << 20];
+			int zero = open("/dev/zero", O_RDONLY);
+			for (long i = 0; i < n; i++)
+				if (read(zero, block, sizeof block) != sizeof block) die("read");
+			close(zero);
 		} else if (!strcmp(word, "raise")) {
 			raise(n);
 		} else if (!strcmp(word, "handle")) {
