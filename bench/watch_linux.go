@@ -79,6 +79,7 @@ func watchCases() []benchCase {
 		{name: caseSyscalls, rounds: 3, watch: slowDown("syscalls", "system call", nobody, traced, debugged)},
 		{name: caseSignals, rounds: 3, watch: slowDown("signals", "handled SIGSEGV", nobody, traced, debugged)},
 		{name: "threads", rounds: 3, watch: slowDown("threads", "thread begun and joined", nobody, traced, debugged)},
+		{name: "others", rounds: 3, watch: slowDown("execs", "other program executed", nobody, waiting)},
 		{name: caseLinesNull, rounds: 3, watch: slowDown("lines", "line to /dev/null", nobody, output)},
 		{name: caseLinesFile, rounds: 3, watch: slowDown("lines", "line to a file", nobody, output)},
 		{name: caseRequests, rounds: 3, watch: slowDown("requests", "20 µs of work and a line", nobody, output)},

@@ -40,6 +40,14 @@ var (
 		}
 		return &attached{end: f.end}, nil
 	}}
+	// Programs that are not waited for.
+	waiting = watcher{who: nameNewcomers, attach: func(b *bench, _ int, dir string) (*attached, error) {
+		f, err := b.follow(0, "-w", "-all", "-e", "none-has-this-name", dir)
+		if err != nil {
+			return nil, err
+		}
+		return &attached{end: f.end}, nil
+	}}
 	// With an empty filter everything is shown and nothing dumped.
 	output = watcher{who: nameOutput, attach: func(b *bench, pid int, dir string) (*attached, error) {
 		f, err := b.follow(1, "-l", "-f", "", strconv.Itoa(pid), dir)

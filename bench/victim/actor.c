@@ -4,6 +4,7 @@
 //	syscalls MS    calls getppid(2)
 //	signals MS     reads a page it may not read, and handles the SIGSEGV
 //	threads MS     starts and joins a thread
+//	execs MS       starts true(1) and waits for it
 //	lines MS       writes lines to standard error
 //	log MS         logs to standard error: formats time and message, flushes each line
 //	requests MS    works for about 20 us, then writes a line as a server does
@@ -22,6 +23,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +32,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,6 +58,13 @@ static void act_syscall(void) { syscall(SYS_getppid); }
 static void act_signal(void) {
 	// SA_NODEFER: the signal stays unblocked, there is no mask to restore.
 	if (sigsetjmp(back, 0) == 0) *(volatile char *)forbidden;
+}
+
+static void act_exec(void) {
+	extern char **environ;
+	char *argv[] = {"true", NULL};
+	pid_t pid;
+	if (posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ) == 0) waitpid(pid, NULL, 0);
 }
 
 static void *nothing(void *unused) { return unused; }
@@ -169,6 +179,7 @@ int main(void) {
 		if (strcmp(word, "syscalls") == 0) repeat(word, number, act_syscall, 1000);
 		else if (strcmp(word, "signals") == 0) repeat(word, number, act_signal, 10);
 		else if (strcmp(word, "threads") == 0) repeat(word, number, act_thread, 1);
+		else if (strcmp(word, "execs") == 0) repeat(word, number, act_exec, 1);
 		else if (strcmp(word, "lines") == 0) repeat(word, number, act_line, 100);
 		else if (strcmp(word, "log") == 0) repeat(word, number, act_log, 10);
 		else if (strcmp(word, "requests") == 0) repeat(word, number, act_request, 10);

@@ -4,7 +4,7 @@
 // complete cannot lose tests in silence.
 //
 // PROCDUMP_REQUIRE is "all" or a comma list of needs: names of tools ("gdb"),
-// "root", "kernel", "space".
+// "root", "kernel", "space", "guest" (a virtual machine with a kernel of Debian).
 package need
 
 import (
