@@ -228,8 +228,20 @@ func (m *monitor) refused(p target.Process, err error) {
 
 // readOutput shows what processes write, and takes the dumps that are due for it.
 func (m *monitor) readOutput() {
-	for line := range m.output.Lines() {
-		m.post(func() { m.wrote(line) })
+	const most = 256
+	lines := m.output.Lines()
+	for line := range lines {
+		batch := append(make([]output.Line, 0, min(most, len(lines)+1)), line)
+		for len(batch) < most && len(lines) > 0 {
+			if line, ok := <-lines; ok {
+				batch = append(batch, line)
+			}
+		}
+		m.post(func() {
+			for _, line := range batch {
+				m.wrote(line)
+			}
+		})
 	}
 }
 
@@ -243,7 +255,7 @@ func (m *monitor) tellLost(now time.Time, always bool) {
 	}
 	m.lostTold = now
 	if lost := m.output.Lost(); lost > m.lostOutput {
-		m.Observer.Warning(nil, fmt.Sprintf("%d writes are not shown: they came faster than they could be read", lost-m.lostOutput))
+		m.Observer.Warning(nil, fmt.Sprintf("%d writes are not shown: more came than is read of a process", lost-m.lostOutput))
 		m.lostOutput = lost
 	}
 }

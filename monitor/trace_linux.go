@@ -3,7 +3,9 @@ package monitor
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,7 +47,21 @@ func (m *monitor) newTree() (*tree, error) {
 		ExitEvents: r.Terminate, ThreadEvents: r.ThreadStart || r.ThreadExit, ExecEvents: true,
 		Urgent: m.matcher != nil, Live: m.Live.linux()},
 		func(e *linux.TraceEvent) { m.happened(t, happeningOf(e)) })
+	if err == nil {
+		allowMemory(tracerMemory)
+	}
 	return t, err
+}
+
+// tracerMemory is what a tracer and what it waits with takes, in bytes.
+const tracerMemory = 128 << 10
+
+// allowMemory moves the limit from which on garbage is collected, if there is
+// one: near it hundreds of tracers would have it collected all the time.
+func allowMemory(n int64) {
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64>>1 {
+		debug.SetMemoryLimit(limit + n)
+	}
 }
 
 // keepSpares fills m.spares until Run ends.
@@ -150,7 +166,12 @@ func (m *monitor) recycle(t *tree) {
 }
 
 // close lets everything go.
-func (t *tree) close() { t.once.Do(t.tracer.Close) }
+func (t *tree) close() {
+	t.once.Do(func() {
+		t.tracer.Close()
+		allowMemory(-tracerMemory)
+	})
+}
 
 var happeningKinds = map[linux.EventKind]happeningKind{
 	linux.EventSignal: hapSignal, linux.EventExit: hapEnding, linux.EventThreadStart: hapThreadStart,
