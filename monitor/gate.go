@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"os"
 	"time"
 
 	"procdump/probe/execgate"
@@ -8,7 +9,7 @@ import (
 
 // executeWithin is how long a process that was about to execute a program is
 // traced before it does: most of the time execve(2) has failed then.
-const executeWithin = 10 * time.Second
+const executeWithin = 3 * time.Second
 
 // openGate begins to hold the programs that may be waited for, before their
 // first instruction. Without it they are noticed just after.
@@ -60,19 +61,23 @@ func (m *monitor) early(pid int, t *tree, err error) {
 	time.AfterFunc(executeWithin, func() {
 		m.post(func() {
 			if t.expects && t.root == pid && m.trees[t] {
-				m.dismiss(pid, t)
-				m.helpers.Go(func() { m.release(t, pid) })
+				m.helpers.Go(func() { m.dismiss(pid, t) })
+				t.expects = false
 			}
 		})
 	})
 }
 
-// dismiss forgets a process that turned out not to be waited for. It may
-// execute another program.
+// dismiss lets a process go that turned out not to be waited for. It may
+// execute another program. It must not run in the loop.
 func (m *monitor) dismiss(pid int, t *tree) {
-	t.expects = false
+	m.release(t, pid)
 	m.arrivals.Delete(pid)
 }
+
+// ours tells whether a newcomer belongs to a procdump: a child of this one, its
+// keeper, or somebody else's, for which others wait.
+func ours(pid int) bool { return parentOf(pid) == os.Getpid() || execgate.IsKeeper(pid) }
 
 // executed looks at a process that has just executed a program and has not run
 // any of it. It tells whether its tracer keeps it.
@@ -84,11 +89,7 @@ func (m *monitor) executed(pid int, t *tree) bool {
 	if !t.expects || pid != t.root {
 		return true
 	}
+	t.expects = false
 	w := m.adopt(pid, t)
-	if w != nil && w.tree == t {
-		t.expects = false
-		return true
-	}
-	m.dismiss(pid, t)
-	return false
+	return w != nil && w.tree == t
 }

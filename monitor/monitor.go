@@ -11,6 +11,7 @@ import (
 
 	"procdump/capture"
 	"procdump/probe/counter"
+	"procdump/probe/execgate"
 	"procdump/probe/hang"
 	"procdump/probe/proc"
 	"procdump/target"
@@ -292,6 +293,9 @@ func (m *monitor) add(p target.Process, t *tree) *watched {
 	}
 	if m.limits.ProcessDone(identify(p)) || t != nil && t.rootGone && p.PID == t.root {
 		return nil // it has all its dumps, or ended before its turn
+	}
+	if execgate.IsKeeper(p.PID) {
+		return nil // everybody would wait for it
 	}
 	if t == nil && m.Rules.Traced() {
 		if _, again := m.arrivals.LoadOrStore(p.PID, true); again {

@@ -162,7 +162,7 @@ func (m *monitor) rescan() {
 
 // arrived watches a process if it is one that is waited for.
 func (m *monitor) arrived(pid int) {
-	if !m.wanting.Load() || !m.matcher.Possible(pid) {
+	if !m.wanting.Load() || !m.matcher.Possible(pid) || ours(pid) {
 		return
 	}
 	if !m.Rules.Traced() {

@@ -50,13 +50,14 @@ func (m *monitor) happened(t *tree, h happening) {
 	case hapExec:
 		keep := true
 		if m.ask(func() { keep = m.executed(h.pid, t) }) && !keep {
-			m.release(t, h.pid)
+			m.dismiss(h.pid, t)
 		}
 		return
 	case hapGone:
 		m.ask(func() {
 			if h.pid == t.root {
 				t.rootGone = true
+				m.arrivals.Delete(h.pid)
 			}
 			if w := m.watched[h.pid]; w != nil && w.tree == t {
 				m.ended(w, h.status)

@@ -145,7 +145,7 @@ func (m *monitor) release(t *tree, pid int) {
 // settle gives up a tracer that nobody uses and that follows nothing: a child
 // that was forked just before its parent ended may still have to be told of.
 func (m *monitor) settle(t *tree) {
-	if t.users > 0 || len(t.tracer.Following()) > 0 || !m.trees[t] {
+	if !m.trees[t] || t.users > 0 || len(t.tracer.Following()) > 0 {
 		return
 	}
 	delete(m.trees, t)
@@ -206,6 +206,21 @@ func happeningOf(e *linux.TraceEvent) happening {
 
 // detach lets a process go that is not watched.
 func (t *tree) detach(pid int) { t.tracer.Detach(pid) }
+
+// parentOf gives the parent of a process; 0: it is not known.
+func parentOf(pid int) int {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// pid (comm) state ppid …; the name may hold anything (proc_pid_stat(5)).
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(fields[1])
+	return parent
+}
 
 // tracedByUs tells whether a tracer of ours traces the process already.
 func tracedByUs(pid int) bool {

@@ -7,7 +7,8 @@
 // at once that have nothing to do with the words it was given, which takes some
 // tens of microseconds, and holds the others until the caller lets them go.
 //
-// Nothing can hang in it. What is held goes on after HoldLimit at the latest.
+// Nothing can hang in it. What is held goes on after HoldLimit at the latest,
+// and nobody is held any more until the caller answers again.
 // When the caller ends, in whatever way, the keeper ends; when the keeper ends,
 // the kernel lets everybody go on; and when the keeper shows no sign of life
 // (it was stopped, or its cgroup frozen), the kernel kills it (package
@@ -16,7 +17,8 @@
 //
 // Held are programs on local file systems that are mounted when they are
 // executed, in any mount namespace; not those on network and user-space file
-// systems, where the keeper itself could hang. It exists on Linux only.
+// systems, where the keeper itself could hang. It needs Linux 6.8: older kernels
+// lock the process before they ask, and nobody could attach to what is held.
 package execgate
 
 import (
@@ -48,8 +50,8 @@ func (n Newcomer) Allow() { n.gate.allow(n.id) }
 type Options struct {
 	// Words: a program is held if one of them, in upper or lower case, is part
 	// of its path, of its argument 0, or of the arguments up to the first that
-	// does not begin with a dash: an interpreter's script. None: every program
-	// is held.
+	// does not begin with a dash: an interpreter's script; or of the first line
+	// of a script. None: every program is held.
 	Words []string
 	// Handle gets each that is held, on a thread of its own that runs before
 	// ordinary ones. It must not wait, and must see to it that Allow is called.

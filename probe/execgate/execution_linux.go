@@ -24,20 +24,34 @@ type executing struct {
 	path  [4096]byte
 	text  [maxText]byte
 	small [512]byte
+
+	filled int // of small: the system call
+	calls  map[int]seenCall
 }
 
 // wanted tells whether the program is to be held. In doubt it is.
+//
+// Only the first file that execve(2) opens is decided on. For the next ones, a
+// script's interpreter and the dynamic linker, the kernel holds a lock
+// (cred_guard_mutex) that attaching waits for: whoever is held there can only
+// be let go on without.
 func (x *executing) wanted(tid, fd int) bool {
-	if len(x.match) == 0 {
+	file, argv, width, ok := x.call(tid)
+	if ok && x.again(tid) {
+		return false
+	}
+	if len(x.match) == 0 || !ok {
 		return true
 	}
 	n, err := syscall.Readlink("/proc/self/fd/"+strconv.Itoa(fd), x.path[:])
 	if err != nil || x.match.match(x.path[:n]) {
 		return true
 	}
-	file, argv, width, ok := x.call(tid)
-	if !ok {
-		return true
+	if n, err := syscall.Pread(fd, x.text[:], 0); err == nil && bytes.HasPrefix(x.text[:n], []byte("#!")) {
+		line, _, _ := bytes.Cut(x.text[:n], []byte{'\n'})
+		if x.match.match(line) {
+			return true
+		}
 	}
 	if matches, _ := x.matchString(tid, file); matches {
 		return true
@@ -63,6 +77,31 @@ func (x *executing) wanted(tid, fd int) bool {
 	return true // there are more
 }
 
+// again tells whether the thread is still in the system call for which it has
+// been asked about before: what small holds is the same.
+func (x *executing) again(tid int) bool {
+	call, now := string(x.small[:x.filled]), time.Now()
+	last, ok := x.calls[tid]
+	if len(x.calls) >= maxCalls {
+		clear(x.calls)
+	}
+	x.calls[tid] = seenCall{call, now}
+	return ok && last.call == call && now.Sub(last.at) < callLimit
+}
+
+// seenCall is the system call in which a thread was when it was asked about.
+type seenCall struct {
+	call string
+	at   time.Time
+}
+
+const (
+	maxCalls = 4096
+	// callLimit is how long a thread stays in one execve(2), at most: a later
+	// one may have the same arguments at the same addresses.
+	callLimit = HoldLimit + time.Second
+)
+
 // linker tells whether the file is the program interpreter of an ELF file,
 // which the kernel opens after each dynamically linked program.
 func (x *executing) linker(fd int) bool {
@@ -71,7 +110,7 @@ func (x *executing) linker(fd int) bool {
 		return false
 	}
 	name := x.path[bytes.LastIndexByte(x.path[:n], '/')+1 : n]
-	return (bytes.HasPrefix(name, []byte("ld-linux")) || bytes.HasPrefix(name, []byte("ld-musl"))) && !x.match.match(name)
+	return bytes.HasPrefix(name, []byte("ld-linux")) || bytes.HasPrefix(name, []byte("ld-musl"))
 }
 
 // matchString compares the string at an address, or its first maxText bytes. An
@@ -131,6 +170,7 @@ func (x *executing) call(tid int) (file, argv uint64, width int, ok bool) {
 		if err != nil || naps > napTimes {
 			return 0, 0, 0, false
 		}
+		x.filled = n
 		fields = bytes.Fields(x.small[:n]) // "running" until then
 	}
 	number, err := strconv.ParseInt(string(fields[0]), 10, 64)

@@ -30,6 +30,9 @@ type Gate struct {
 	first, last uint64
 }
 
+// startLimit is how long a keeper may take to begin, in seconds.
+const startLimit = 10
+
 // The pauses before a keeper that has ended is started again.
 const (
 	firstPause = time.Second
@@ -78,6 +81,8 @@ func (g *Gate) start(words []byte) (sock int, err error) {
 		_, _ = p.Wait()
 		return -1, err
 	}
+	// Nothing that it does takes that long.
+	_ = syscall.SetsockoptTimeval(pair[0], syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: startLimit})
 	var answer [1024]byte
 	if _, err = syscall.Write(pair[0], words); err != nil {
 		return fail(fmt.Errorf("tell keeper: %w", err))
@@ -95,6 +100,7 @@ func (g *Gate) start(words []byte) (sock int, err error) {
 	case answer[0] != keeperReady:
 		return fail(&keeperError{string(answer[1:n]), ErrKeeper})
 	}
+	_ = syscall.SetsockoptTimeval(pair[0], syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{})
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {

@@ -19,3 +19,6 @@ func (*Gate) allow(uint64) {}
 
 // Close is never called.
 func (*Gate) Close() {}
+
+// IsKeeper tells that there are none here.
+func IsKeeper(int) bool { return false }

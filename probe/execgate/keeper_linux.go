@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -60,6 +61,8 @@ type keeper struct {
 	mounts *os.File // /proc/self/mountinfo
 	rescan chan struct{}
 
+	most    int  // how many are held at a time, at most
+	silent  bool // the caller has not answered in time: nobody is held
 	waiting []fanotify.Execution
 	held    []held // the oldest first
 	last    uint64
@@ -72,9 +75,26 @@ type held struct {
 	until time.Time
 }
 
-// maxHeld bounds how many are held at a time: each takes a descriptor, and
-// without one to give the kernel refuses the execution.
-const maxHeld = 400
+// Each that is held, and each that is read, takes a descriptor, and without one
+// to give the kernel refuses the execution.
+const (
+	maxHeld      = 400
+	minHeld      = fanotify.MaxRead
+	ownFiles     = 32 // descriptors for all else
+	leastKeeping = ownFiles + minHeld + fanotify.MaxRead
+)
+
+// holds is how many can be held at a time.
+func holds() (int, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, err
+	}
+	if limit.Cur < leastKeeping {
+		return 0, fmt.Errorf("it needs %d descriptors, and the limit is %d: raise it (ulimit -n): %w", leastKeeping, limit.Cur, errors.ErrUnsupported)
+	}
+	return int(min(limit.Cur-ownFiles-fanotify.MaxRead, maxHeld)), nil
+}
 
 // keep is all that the keeper does. It returns when the caller has ended.
 func keep(sock int) {
@@ -88,7 +108,7 @@ func keep(sock int) {
 	if err != nil || syscall.SetNonblock(sock, true) != nil {
 		return
 	}
-	k := &keeper{sock: sock, x: executing{match: newMatcher(splitWords(words[:n]))}, rescan: make(chan struct{}, 1)}
+	k := &keeper{sock: sock, x: executing{match: newMatcher(splitWords(words[:n])), calls: map[int]seenCall{}}, rescan: make(chan struct{}, 1)}
 	if err := k.open(); err != nil {
 		kind := keeperFailed
 		switch {
@@ -112,6 +132,12 @@ func keep(sock int) {
 
 // open begins to hold.
 func (k *keeper) open() (err error) {
+	if !opensFirst() {
+		return fmt.Errorf("it needs Linux 6.8, which opens a program before it locks the process: %w", errors.ErrUnsupported)
+	}
+	if k.most, err = holds(); err != nil {
+		return err
+	}
 	if k.group, err = fanotify.Open(); err != nil {
 		return err
 	}
@@ -162,7 +188,7 @@ func (k *keeper) turn(longest time.Duration) bool {
 		default:
 		}
 	}
-	if k.waiting, err = k.group.Read(k.waiting[:0]); err != nil {
+	if k.waiting, err = k.group.Read(k.waiting[:0], fanotify.MaxRead); err != nil {
 		return false
 	}
 	for _, e := range k.waiting {
@@ -170,6 +196,7 @@ func (k *keeper) turn(longest time.Duration) bool {
 	}
 	now := time.Now()
 	for len(k.held) > 0 && !now.Before(k.held[0].until) {
+		k.silent = true
 		k.group.Allow(k.held[0].Execution)
 		k.held = k.held[1:]
 	}
@@ -184,7 +211,8 @@ func (k *keeper) arrived(e fanotify.Execution) {
 		k.group.Allow(e)
 		return
 	}
-	if len(k.held) >= maxHeld || !k.x.wanted(e.TID, e.FD) {
+	// Threads of other PID namespaces have no number here.
+	if e.TID <= 0 || k.silent || len(k.held) >= k.most || !k.x.wanted(e.TID, e.FD) {
 		k.group.Allow(e)
 		return
 	}
@@ -230,6 +258,7 @@ func (k *keeper) answers() bool {
 		case n != len(msg):
 			continue
 		}
+		k.silent = false
 		id := binary.NativeEndian.Uint64(msg[:])
 		for i := range k.held {
 			if k.held[i].id == id {
@@ -239,4 +268,29 @@ func (k *keeper) answers() bool {
 			}
 		}
 	}
+}
+
+// opensFirst tells whether the kernel opens the file before it takes the lock
+// that attaching waits for: since Linux 6.8 (fs/exec.c, alloc_bprm).
+func opensFirst() bool {
+	var u syscall.Utsname
+	if syscall.Uname(&u) != nil {
+		return false
+	}
+	var release []byte
+	for _, c := range u.Release {
+		if c == 0 {
+			break
+		}
+		release = append(release, byte(c))
+	}
+	var major, minor int
+	_, err := fmt.Sscanf(string(release), "%d.%d", &major, &minor)
+	return err == nil && (major > 6 || major == 6 && minor >= 8)
+}
+
+// IsKeeper tells whether a process holds programs for some procdump.
+func IsKeeper(pid int) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	return err == nil && bytes.HasPrefix(text, []byte(keeperName+"\x00"))
 }

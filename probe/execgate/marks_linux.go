@@ -2,18 +2,23 @@ package execgate
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 )
 
-// notHeld are the types of file systems whose programs are not held: those
-// that have none, and those where a look at the file, or at the path to it,
-// may wait for another machine or another process.
-var notHeld = words(`autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl hugetlbfs mqueue nsfs
-	proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs
-	9p afs beegfs ceph cifs coda fuse fuseblk gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs panfs smb3 smbfs`)
+// local are the types of file systems whose programs are held: those that have
+// some, and where a look at a file waits for no other machine and no other
+// process.
+var local = words(`bcachefs btrfs cramfs devtmpfs erofs exfat ext2 ext3 ext4 f2fs hfsplus iso9660 jfs minix nilfs2 ntfs3
+	overlay ramfs reiserfs rootfs squashfs tmpfs udf ufs vfat xfs zfs`)
+
+// harmless are other types whose folders lead to others without waiting.
+var harmless = words(`binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl hugetlbfs mqueue nsfs proc
+	pstore rpc_pipefs securityfs selinuxfs sysfs tracefs`)
 
 func words(s string) map[string]bool {
 	set := map[string]bool{}
@@ -104,24 +109,27 @@ func (m *marker) namespace(pid, root string) (rootErr error) {
 	if err != nil {
 		return err
 	}
-	remote := []string{}
-	for _, mt := range parseMounts(text) {
-		switch {
-		case notHeld[mt.fsType]:
-			if mt.point != "/" {
-				remote = append(remote, mt.point+"/")
-			}
-			continue
-		case m.marked[mt.device], below(mt.point, remote):
-			continue
+	all := parseMounts(text)
+	var remote []string
+	for _, mt := range all {
+		if !local[mt.fsType] && !harmless[mt.fsType] {
+			remote = append(remote, strings.TrimSuffix(mt.point, "/")+"/")
 		}
-		if err := m.mark(root + mt.point); err != nil {
-			if mt.point == "/" {
-				rootErr = err
+	}
+	for _, mt := range all {
+		if !local[mt.fsType] || m.marked[mt.device] || below(mt.point, remote) {
+			if mt.point == "/" && !local[mt.fsType] {
+				rootErr = fmt.Errorf("programs are on %s, where they cannot be held: %w", mt.fsType, errors.ErrUnsupported)
 			}
 			continue
 		}
-		m.marked[mt.device] = true
+		err := m.mark(root + mt.point)
+		if err == nil {
+			m.marked[mt.device] = true
+		}
+		if mt.point == "/" {
+			rootErr = err // the last one counts: it covers the others
+		}
 	}
 	return rootErr
 }
@@ -129,7 +137,7 @@ func (m *marker) namespace(pid, root string) (rootErr error) {
 // below tells whether the way to point leads through one of the folders.
 func below(point string, folders []string) bool {
 	for _, f := range folders {
-		if strings.HasPrefix(point, f) {
+		if strings.HasPrefix(point+"/", f) {
 			return true
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // any may call at any time before Close.
 type Group struct {
 	fd  int
-	buf [64 * unix.FAN_EVENT_METADATA_LEN]byte
+	buf [MaxRead * unix.FAN_EVENT_METADATA_LEN]byte
 }
 
 // Open makes a group that is asked about nothing yet. The error matches
@@ -71,9 +71,14 @@ func (g *Group) Wait(timeout time.Duration, socket, mounts int) (readable, chang
 	return fds[1].Revents != 0, fds[2].Revents != 0, nil
 }
 
-// Read appends those who wait and have not been read yet; it does not wait.
-func (g *Group) Read(all []Execution) ([]Execution, error) {
-	n, err := unix.Read(g.fd, g.buf[:])
+// MaxRead is the largest number of executions that one Read takes.
+const MaxRead = 64
+
+// Read appends those who wait and have not been read yet, most of them at most;
+// it does not wait. Each takes a descriptor: the kernel refuses the execution
+// for which there is none.
+func (g *Group) Read(all []Execution, most int) ([]Execution, error) {
+	n, err := unix.Read(g.fd, g.buf[:min(most, MaxRead)*unix.FAN_EVENT_METADATA_LEN])
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		return all, nil
