@@ -42,11 +42,17 @@ func (r *run) counters(ctx context.Context) int {
 	}
 	var b strings.Builder
 	for _, v := range works {
-		fmt.Fprintf(&b, "%-52s %14s %-9s %s\n", v.Counter, strconv.FormatFloat(v.Value, 'g', 7, 64), v.Unit, v.About)
+		fmt.Fprintf(&b, "%-52s %14s %-9s %s\n", v.Counter, counterText(v.Value), v.Unit, v.About)
 	}
 	for _, v := range missing {
 		fmt.Fprintf(&b, "%-52s %14s %-9s %v\n", v.Counter, "-", v.Unit, v.Err)
 	}
 	r.console.Counters(pid, append(works, missing...), b.String())
 	return ExitOK
+}
+
+// counterText is a value with two decimals, without those that are 0.
+func counterText(v float64) string {
+	text := strconv.FormatFloat(v, 'f', 2, 64)
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
 }

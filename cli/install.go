@@ -10,8 +10,8 @@ import (
 	"procdump/corepattern"
 )
 
-// handlerSettings are what -i FOLDER and the switches beside it ask for. The
-// folder may be "".
+// handlerSettings are what -i FOLDER, or -i FOLDER/NAME, and the switches beside
+// it ask for. Folder and name may be "".
 func handlerSettings(o *Options) (corepattern.Settings, error) {
 	set := corepattern.Settings{Kinds: o.Kinds, DropLargest: o.DropLargest, Mask: o.Mask, DontDump: o.DontDump,
 		Format: o.Format, Compress: o.Compress, Comment: o.Comment, TimeLimit: o.TimeLimit,
@@ -23,11 +23,11 @@ func handlerSettings(o *Options) (corepattern.Settings, error) {
 		return set, usagef("-64", "leave -64 out", "the kernel tells a crash handler the 32-bit registers of a 32-bit process only")
 	}
 	if o.Path != "" {
-		folder, err := filepath.Abs(o.Path)
+		path, err := filepath.Abs(o.Path)
 		if err != nil {
 			return set, fmt.Errorf("find dump folder: %w", err)
 		}
-		set.Folder = folder
+		set.Folder, set.Name = corepattern.SplitPath(path)
 	}
 	return set, nil
 }
@@ -50,6 +50,10 @@ func install(c *Console, sys corepattern.System, set corepattern.Settings, overw
 		c.Note("  name      %s", mask)
 	}
 	c.Note("  keeps     %s", keepText(set.Keep))
+	if set.PerMinute > 0 {
+		c.Note("  at most   %d dumps of one program a minute", set.PerMinute)
+	}
+	c.Note("  tells     each dump, and what was not dumped or removed, in %s and the system's log", filepath.Join(set.Folder, corepattern.LogName))
 	c.Note("  before    core_pattern was %q; procdump -u gives it back", in.Before)
 	for _, w := range in.Warnings {
 		c.Warning(w)

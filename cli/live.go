@@ -34,7 +34,7 @@ func liveLines(rows []monitor.Row, width int) []string {
 	var out []string
 	for i, r := range rows {
 		p := consoleProcess(r.Process)
-		state := fmt.Sprintf("%d dumps", r.Dumps)
+		state := dumpsText(r.Dumps)
 		if r.Dumping {
 			state = "dumping"
 		}
@@ -103,4 +103,11 @@ func sparkline(g monitor.Reading) string {
 		}
 	}
 	return b.String()
+}
+
+func dumpsText(n int) string {
+	if n == 1 {
+		return "1 dump"
+	}
+	return fmt.Sprintf("%d dumps", n)
 }

@@ -29,6 +29,9 @@ func Main(args []string, out, errOut *os.File) int {
 	if isHandler(args) {
 		return handle(args, os.Stdin)
 	}
+	if isKernel(args) {
+		return kernelMain(args[1:], out, errOut)
+	}
 	o, err := Parse(args)
 	if err != nil {
 		fmt.Fprintf(errOut, "procdump: %v\nprocdump -? explains all switches.\n", err)

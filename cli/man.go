@@ -41,6 +41,7 @@ func Man() string {
 	m.line(".PP")
 	m.text(defaultNameRule)
 	m.more(fileParagraphs[2:])
+	m.kernel()
 	m.paragraphs("PERMISSIONS", permissionParagraphs)
 	m.line(".SH EXIT STATUS")
 	for _, e := range exitCodes {
@@ -50,7 +51,7 @@ func Man() string {
 	for _, e := range examples {
 		m.term(e.name, e.meaning+".")
 	}
-	m.section("SEE ALSO", `.BR gdb (1),`, `.BR lldb (1),`, `.BR zstd (1),`, `.BR ptrace (2),`, `.BR core (5)`)
+	m.section("SEE ALSO", `.BR gdb (1),`, `.BR lldb (1),`, `.BR zstd (1),`, `.BR crash (8),`, `.BR ptrace (2),`, `.BR core (5)`)
 	return m.b.String()
 }
 

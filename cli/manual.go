@@ -8,7 +8,8 @@ import "procdump/capture"
 var synopses = []string{
 	"procdump [SWITCHES] TARGET [FILE|FOLDER]",
 	"procdump [SWITCHES] -x FOLDER PROGRAM [ARG...]",
-	"procdump -i [SWITCHES] [FOLDER]   procdump -u   procdump -cancel PID",
+	"procdump -i [SWITCHES] [FILE|FOLDER]  procdump -u  procdump -cancel PID",
+	kernelSynopsis,
 }
 
 // term is a thing and what it means.
@@ -36,6 +37,8 @@ var nameWords = []term{
 	{"YYMMDD", "the date, local"},
 	{"HHMMSS", "the time"},
 	{"EXCEPTIONCODE", "what triggered the dump; 0 if nothing did"},
+	{"CONTAINERID", "12 characters of its container's ID; host if it is in none"},
+	{"CGROUP", "its control group: nginx.service, user.slice,...; root"},
 }
 
 var defaultNameRule = "Without FILE it is " + capture.DefaultMask + capture.DefaultFormat().Ext() + "."
@@ -83,4 +86,5 @@ var examples = []term{
 	{"procdump -e 1 -f SEGV,BUS 1234", "when it faults, even if it handles that"},
 	{"procdump -t -x /tmp/ ./job", "when ./job ends, however it ends"},
 	{"procdump -hp http://[::1]/ nginx", "when the server does not answer for 5 s"},
+	{"procdump kernel /var/crash/", "the kernel; see procdump kernel -?"},
 }

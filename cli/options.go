@@ -53,7 +53,7 @@ type Options struct {
 
 	Rules     monitor.Rules  // none of them a trigger: dumps at once
 	Limits    monitor.Limits // PerProcess is at least 1
-	TimeLimit time.Duration  // for one dump; 0: none
+	TimeLimit time.Duration  // that the process may stand still for a trigger's dumps; 0: none
 
 	Keep corepattern.Keep // -keep, of ActionInstall
 	Rate int              // -rate: dumps of one program a minute; 0: no bound

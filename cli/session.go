@@ -145,7 +145,9 @@ func (s *session) job() (*capture.Job, []*DumpConsole) {
 }
 
 func (s *session) announce(j *capture.Job, consoles []*DumpConsole, p *snapshot.Process) {
-	for i, o := range j.Outputs {
+	for i := range j.Outputs {
+		o := &j.Outputs[i]
+		o.Vars.Place(p)
 		if free, err := fsys.Free(o.Mask.Folder()); err == nil && i == 0 {
 			consoles[i].Space(filepath.Clean(o.Mask.Folder()), free)
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"procdump/corepattern"
 	"procdump/internal/signals"
 	"procdump/monitor"
 	"procdump/probe/counter"
@@ -199,7 +198,6 @@ func setKeep(o *Options, v []string) *UsageError {
 			o.Keep.Count = int(n)
 		}
 	}
-	o.Keep.Free = corepattern.DefaultFree
 	return nil
 }
 

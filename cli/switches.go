@@ -88,7 +88,7 @@ var switches = []spec{
 		help: "every process that matches TARGET, one file each"},
 	{name: "w", section: secTarget, set: on(func(o *Options) { o.Wait = true }),
 		help: "wait until the process named TARGET is there",
-		more: "Where a trigger needs that it is traced within a millisecond, as a rule, of its start. With -all every process of that name " +
+		more: "Where a trigger needs that it is held before its first instruction until it is watched (as root). With -all every process of that name " +
 			"is watched, those that are there and all that will be, until Ctrl-C."},
 	{name: "pt", section: secTarget, set: on(func(o *Options) { o.Tree = true }),
 		help: "all descendants too, present and future"},
@@ -113,10 +113,12 @@ var switches = []spec{
 	{name: "cooldown", values: []string{"SEC"}, section: secWhen, set: setCooldown,
 		help: "no trigger of a process counts for SEC seconds after its dump"},
 	{name: "k", section: secWhen, set: on(func(o *Options) { o.Kill = true }),
-		help: "kill the process after its dump (SIGKILL)"},
+		help: "kill the process after its last dump (SIGKILL)",
+		more: "With -n 3 that is the third one. A process of which a dump is still to come, or failed, lives on."},
 	{name: "at", values: []string{"SEC"}, section: secWhen, set: setTimeLimit,
-		help: "give a dump up that takes longer than SEC seconds",
-		more: "No file is left and the process runs on."},
+		help: "give a dump up that stops the process for SEC seconds",
+		more: "What is read before the stop does not count. No file is left and the process runs on; " +
+			"a trigger that can come again counts again 10 seconds later."},
 
 	{name: "c", values: []string{"CPU"}, section: secTrigger, set: setCPU(false),
 		help: "CPU percent of all cores it may use, at or above",
@@ -182,7 +184,8 @@ var switches = []spec{
 		help: "dump every process that crashes, from now on (as root)",
 		more: "Makes procdump the machine's core_pattern (core(5)), also after the next start. No procdump has to run. " +
 			"Kinds, -format, -z, -at and -dc say what the dumps are. FOLDER must be root's; without it it is " +
-			corepattern.DefaultFolder + ". Another program's handler is replaced with -o only."},
+			corepattern.DefaultFolder + ". The last part of a path that has one of the words below is the dumps' name: " +
+			"/var/dumps/CONTAINERID_PROCESSNAME_PID; else that is " + corepattern.DefaultName + ". Another program's handler is replaced with -o only."},
 	{name: "keep", values: []string{"LIMIT"}, section: secHandler, set: setKeep,
 		help: "with -i: keep 100,10GB,30d (number, size, age); the oldest go",
 		more: "Any of the three, with commas. Without it 1000 dumps are kept, and 1 GB of the disk is left free."},

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"procdump/kernel/capture"
+)
+
+var kernelSynopsis = "procdump kernel [-type KIND] [SWITCHES] [FILE|FOLDER|-]"
+
+var kernelKinds = []term{
+	{"complete", "all memory, that of processes included"},
+	{"kernel", "what the kernel itself uses: no user memory, page cache or free pages"},
+	{"automatic", "(default) what kernel holds"},
+	{"active", "complete without free pages, page cache that is on disk, and the memory of virtual machines"},
+}
+
+var kernelParagraphs = []string{
+	"procdump kernel dumps the memory of the running kernel for crash, drgn and gdb. It needs root, /proc/kcore, and " +
+		"for all kinds but complete /proc/kpageflags.",
+	"FILE is the dump's path, FOLDER an existing folder, or a path that ends in /; - is standard output, flattened if it is kdump " +
+		"(crash opens it; makedumpfile -R makes a file of it). Without FILE the dump is " + capture.DefaultMask + ".kdump. " +
+		"YYMMDD and HHMMSS in a file name stand for the date and the time.",
+	"The machine runs on while it is dumped, so that what changes meanwhile may not fit together. " +
+		"Pages that come into use meanwhile are added, in format kdump.",
+}
+
+var kernelExamples = []term{
+	{"procdump kernel", "the kernel's memory, put here"},
+	{"procdump kernel -type active /var/crash/", "with user memory, into a folder"},
+	{"procdump kernel -type complete -z snappy mem.kdump", "all memory, faster"},
+	{"procdump kernel -format elf - | ssh HOST 'cat >k.elf'", "an ELF dump to another machine"},
+}
+
+// kernelHelp returns the text of procdump kernel -?.
+func kernelHelp() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "procdump %s - writes dumps of the running kernel for crash, drgn and gdb\n\n", Version)
+	b.WriteString("Usage: " + kernelSynopsis + "\n")
+	b.WriteString("\nKIND\n")
+	for _, k := range kernelKinds {
+		text := wrap(strings.Repeat(" ", helpColumn)+k.meaning, helpColumn)
+		b.WriteString("  " + k.name + text[2+len(k.name):])
+	}
+	b.WriteString("\nSwitches\n")
+	for i := range kernelSwitches {
+		if s := &kernelSwitches[i]; !s.later {
+			helpLine(&b, strings.TrimSpace("-"+s.name+" "+s.value), s.help)
+		}
+	}
+	for _, p := range kernelParagraphs {
+		b.WriteString("\n" + wrap(p, 0))
+	}
+	b.WriteString("\n" + wrap("Not available yet: -type small, -pid PID, and procdump kernel "+strings.Join(kernelLaterWords, ", "), 2))
+	b.WriteString("\nExamples\n")
+	for _, e := range kernelExamples {
+		fmt.Fprintf(&b, "  %s\n      %s\n", e.name, e.meaning)
+	}
+	return b.String()
+}
+
+// kernel adds the section on dumps of the kernel.
+func (m *manPage) kernel() {
+	m.paragraphs("KERNEL DUMPS", kernelParagraphs)
+	m.line(".PP")
+	m.text("KIND of -type is one of these:")
+	m.terms(kernelKinds)
+	m.line(".PP")
+	m.text("The switches of procdump kernel are these:")
+	for i := range kernelSwitches {
+		if s := &kernelSwitches[i]; !s.later {
+			m.line(".TP")
+			m.line("%s", manUsage(&spec{name: s.name, values: strings.Fields(s.value)}))
+			m.text(capital(s.help) + ".")
+		}
+	}
+	for _, e := range kernelExamples {
+		m.term(e.name, e.meaning+".")
+	}
+}
