@@ -88,7 +88,7 @@ func TestKernelNewest(t *testing.T) {
 	testKernel(t, "newest", []kernelDump{
 		{name: "kernel.kdump", kind: "kernel", args: []string{"-z", "snappy"}},
 		{name: "active.kdump", kind: "active", args: []string{"-z", "snappy"}},
-		{name: "complete.elf", kind: "complete"},
+		{name: "complete.kdump", kind: "complete", args: []string{"-z", "snappy"}},
 	})
 }
 
@@ -104,9 +104,11 @@ func testKernel(t *testing.T, kernel string, dumps []kernelDump) (*guestTest, ma
 	command(t, "mkfs.ext4", "-q", disk, "256M")
 	g := bootGuest(t, guest.Options{Kernel: kernel, MemoryMiB: 448, Drives: []guest.Drive{{File: disk}}, Modules: []string{"ext4"}})
 	g.LoadModule("kvm-amd")
-	// Nothing is written back to disk unless a program wants it.
+	// Nothing is written back to disk unless a program wants it, and processors
+	// keep few free pages for themselves: since Linux 6.7 up to an eighth.
 	g.Shell(`mkdir -p /disk; mount /dev/vda /disk
-		cd /proc/sys/vm; echo 4 >nr_hugepages; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 0 >compaction_proactiveness`)
+		cd /proc/sys/vm; echo 4 >nr_hugepages; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 0 >compaction_proactiveness
+		echo 1000000 >percpu_pagelist_high_fraction`)
 	uses := []string{pages, "/disk"}
 	for use := range wantPages {
 		uses = append(uses, use)
@@ -154,7 +156,9 @@ func testKernel(t *testing.T, kernel string, dumps []kernelDump) (*guestTest, ma
 	if opened < len(dumps)*2/3 {
 		t.Errorf("crash opens %d of %d dumps", opened, len(dumps))
 	}
-	g.run("gdb", func(g *guestTest) { untouched.gdb(g.t, filepath.Join(g.Dir, dumps[len(dumps)-1].name)) })
+	if last := dumps[len(dumps)-1].name; filepath.Ext(last) == ".elf" {
+		g.run("gdb", func(g *guestTest) { untouched.gdb(g.t, filepath.Join(g.Dir, last)) })
+	}
 	return g, done
 }
 
