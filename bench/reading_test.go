@@ -61,11 +61,8 @@ func watched(change func(name, who string, r *reading)) []*result {
 	least := add(caseMany, figureSample, nil, nameLeast, reading{micros: []float64{2}, core: 1, rss: 3 << 20})
 	add(caseMany, figureSample, least, nameWatch, reading{micros: []float64{3}, core: 1.5, rss: 60 << 20})
 	add(caseExec, figureNoticed, nil, nameNewcomers, reading{micros: []float64{900}, caught: 40, of: 40})
-	for _, name := range []string{caseSyscalls, caseRequests, caseLogFile, caseLogPipe, caseLogPython, caseLogJava} {
+	for _, name := range []string{caseSyscalls, caseLinesNull, caseLinesFile, caseRequests, caseLogFile, caseLogPipe, caseLogPython, caseLogJava} {
 		add(name, "thing", add(name, "thing", nil, nameNobody, cost(1)), nameFollow(name), cost(1.05))
-	}
-	for _, name := range []string{caseLinesNull, caseLinesFile} {
-		add(name, figureCPU, add(name, figureCPU, nil, nameNobody, cost(0.1)), nameOutput, cost(0.2))
 	}
 	base := add(caseSignals, "signal", nil, nameNobody, cost(1))
 	add(caseSignals, "signal", base, nameTrace, cost(20))

@@ -11,7 +11,6 @@ const (
 	mostWatchRSS  = 64   // MiB, the same
 	mostSlowLines = 1.10 // of the time without procdump, writing lines
 	mostSlowCalls = 1.10 // the same, system calls
-	mostLineCPU   = 0.20 // µs of CPU time more for each line, when there is nothing else
 )
 
 // judgeWatching makes the verdicts on watching.
@@ -37,8 +36,8 @@ func judgeWatching(byName map[string]*result) []verdict {
 		slow(caseLogPipe, "-l, C program that logs to a pipe", mostSlowLines),
 		slow(caseLogPython, "-l, Python's logging to a file", mostSlowLines),
 		slow(caseLogJava, "-l, java.util.logging to a file", mostSlowLines),
-		moreCPU(byName[caseLinesNull], "-l, lines to /dev/null and nothing else"),
-		moreCPU(byName[caseLinesFile], "-l, lines to a file and nothing else"),
+		slow(caseLinesNull, "-l, lines to /dev/null and nothing else", mostSlowLines),
+		slow(caseLinesFile, "-l, lines to a file and nothing else", mostSlowLines),
 		slow(caseRequests, "-l, a line every 20 µs of work", mostSlowLines),
 		slow(caseSyscalls, "-e, system calls", mostSlowCalls),
 		atMost("-e, 10,000 handled SIGSEGV: no slower than under gdb", signals,
@@ -51,19 +50,10 @@ func judgeWatching(byName map[string]*result) []verdict {
 // nameFollow is the contestant that a case is about.
 func nameFollow(name string) string {
 	switch name {
-	case caseRequests, caseLogFile, caseLogPipe, caseLogPython, caseLogJava:
+	case caseLinesNull, caseLinesFile, caseRequests, caseLogFile, caseLogPipe, caseLogPython, caseLogJava:
 		return nameOutput
 	}
 	return nameTrace
-}
-
-// moreCPU judges what -l costs a process that makes no line but only writes it.
-// A write to /dev/null takes hardly longer than to look who writes: such a process
-// cannot be watched for a tenth more, so the cost of a line counts.
-func moreCPU(r *result, what string) verdict {
-	watched, alone := r.watchedBy(nameOutput, figureCPU), r.watchedBy(nameNobody, figureCPU)
-	return atMost(fmt.Sprintf("%s: ≤ %.2f µs of CPU more each", what, mostLineCPU), r,
-		median(watched.each())-median(alone.each()), mostLineCPU, "%.2f µs", "; "+figure("%.2f", watched.ratio())+" × the time without")
 }
 
 // caughtAll judges whether all short-lived processes were watched while they lived.

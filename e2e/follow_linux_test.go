@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -104,6 +105,24 @@ func TestCrashAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	wantCrashes(t, w, crashers)
+}
+
+// TestOwnProcesses waits for what procdump itself and its keeper match, too:
+// they are not watched, and procdump begins and ends as ever.
+func TestOwnProcesses(t *testing.T) {
+	need.Root(t)
+	for _, target := range []string{"cmd:none-has-this-argument", filepath.Base(binary(t))} {
+		w := watch(t, "-w", "-all", "-e", target, "FOLDER")
+		w.await("note", 1)
+		if code := w.stop(); code != 130 {
+			t.Errorf("%s: exit code %d", target, code)
+		}
+		for _, e := range w.events("watching") {
+			if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", e.PID)); strings.HasPrefix(string(b), "procdump-gate") {
+				t.Errorf("%s: the keeper is watched", target)
+			}
+		}
+	}
 }
 
 // TestWaitFromTheBeginning sees what a process that does not exist yet does

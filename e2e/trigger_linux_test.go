@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"strings"
 	"testing"
@@ -74,6 +75,25 @@ func TestTriggers(t *testing.T) {
 			c.run(t)
 		})
 	}
+}
+
+// TestDueTogether crosses several thresholds for good: each makes its dump.
+func TestDueTogether(t *testing.T) {
+	t.Parallel()
+	v := victims.Start(t, "trouble")
+	w := watch(t, "-ml", "1000", "-tc", "1", "-pl", "proc:status:Threads", "1000", "-s", "0", "-n", "6", pidArg(v), "FOLDER")
+	reasons := map[string]int{}
+	for i := range 6 {
+		what, _, _ := strings.Cut(w.await("trigger", i+1).Reason, ": ")
+		reasons[what]++
+	}
+	if want := map[string]int{"Commit": 2, "Threads": 2, "proc:status:Threads": 2}; !maps.Equal(reasons, want) {
+		t.Errorf("dumps by reason %v, want %v", reasons, want)
+	}
+	if code := w.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	wantAlive(t, v)
 }
 
 func (c *triggerTest) run(t *testing.T) {

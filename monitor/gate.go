@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"procdump/probe/execgate"
+	"procdump/target"
 )
 
 // executeWithin is how long a process that was about to execute a program is
@@ -77,7 +78,7 @@ func (m *monitor) dismiss(pid int, t *tree) {
 
 // ours tells whether a newcomer belongs to a procdump: a child of this one, its
 // keeper, or somebody else's, for which others wait.
-func ours(pid int) bool { return parentOf(pid) == os.Getpid() || execgate.IsKeeper(pid) }
+func ours(pid int) bool { return target.Parent(pid) == os.Getpid() || execgate.IsKeeper(pid) }
 
 // executed looks at a process that has just executed a program and has not run
 // any of it. It tells whether its tracer keeps it.

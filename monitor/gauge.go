@@ -37,7 +37,7 @@ type gauge struct {
 	scale   float64      // of CPU: percent for a core
 	level   trigger.Level
 	once    bool   // it makes one dump
-	fired   bool   // that is written
+	dumps   int    // that it made
 	of      string // what the limit refers to: " of 2 cores"
 }
 
@@ -152,7 +152,8 @@ func (g *gauges) metrics() []trigger.Metric {
 }
 
 // look samples the process and returns the gauge whose threshold was crossed
-// for long enough, or nil.
+// for long enough, or nil. Of several the one that made the fewest dumps is
+// next, so that none is kept from making its own.
 func (g *gauges) look(now time.Time, period time.Duration) (hit *gauge, value float64, err error) {
 	if g.proc == nil {
 		return nil, 0, nil
@@ -175,7 +176,10 @@ func (g *gauges) look(now time.Time, period time.Duration) (hit *gauge, value fl
 		x := &g.list[i]
 		v := x.read(now, &s)
 		values = append(values, v)
-		if !(x.once && x.fired) && x.feed(now, v, span, &s) && hit == nil {
+		if x.once && x.dumps > 0 || !x.feed(now, v, span, &s) {
+			continue
+		}
+		if hit == nil || x.dumps < hit.dumps {
 			hit, value = x, v
 		}
 	}

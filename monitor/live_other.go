@@ -39,7 +39,6 @@ func (m *monitor) release(*tree, int)                     {}
 func (m *monitor) settle(*tree)                           {}
 func (t *tree) detach(int)                                {}
 func (t *tree) close()                                    {}
-func parentOf(int) int                                    { return 0 }
 func tracedByUs(int) bool                                 { return false }
 
 func kill(target.Process) error { return notHere("kill a process") }

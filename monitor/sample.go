@@ -46,12 +46,13 @@ func (m *monitor) look(w *watched, now time.Time, period time.Duration) {
 		}
 		return
 	}
-	if hit != nil {
-		m.start(w, &Due{Reason: hit.reason(v), Code: hit.kind.code, gauge: hit})
-		return
-	}
+	// A hang takes seconds: it comes first, and keeps no gauge from its turn.
 	if reason := w.gauges.hangs.reason(now); reason != "" {
 		m.start(w, &Due{Reason: reason, Code: "HANG"})
+		return
+	}
+	if hit != nil {
+		m.start(w, &Due{Reason: hit.reason(v), Code: hit.kind.code, gauge: hit})
 	}
 }
 

@@ -95,7 +95,7 @@ func (m *monitor) finish(w *watched, d *Due, err error) {
 	}
 	switch {
 	case err == nil && d.gauge != nil:
-		d.gauge.fired = true
+		d.gauge.dumps++
 	case isGone(err) || errors.Is(err, ErrEnded):
 		w.gone = true
 	case err != nil:

@@ -56,9 +56,14 @@ func (m *monitor) newTree() (*tree, error) {
 // tracerMemory is what a tracer and what it waits with takes, in bytes.
 const tracerMemory = 128 << 10
 
+// memoryLimit keeps two changes of the limit apart.
+var memoryLimit sync.Mutex
+
 // allowMemory moves the limit from which on garbage is collected, if there is
 // one: near it hundreds of tracers would have it collected all the time.
 func allowMemory(n int64) {
+	memoryLimit.Lock()
+	defer memoryLimit.Unlock()
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64>>1 {
 		debug.SetMemoryLimit(limit + n)
 	}
@@ -206,21 +211,6 @@ func happeningOf(e *linux.TraceEvent) happening {
 
 // detach lets a process go that is not watched.
 func (t *tree) detach(pid int) { t.tracer.Detach(pid) }
-
-// parentOf gives the parent of a process; 0: it is not known.
-func parentOf(pid int) int {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	// pid (comm) state ppid …; the name may hold anything (proc_pid_stat(5)).
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(fields) < 2 {
-		return 0
-	}
-	parent, _ := strconv.Atoi(fields[1])
-	return parent
-}
 
 // tracedByUs tells whether a tracer of ours traces the process already.
 func tracedByUs(pid int) bool {

@@ -7,6 +7,12 @@ import (
 	"strings"
 )
 
+// Parent gives the parent of a process; 0: it is not known, or there is none.
+func Parent(pid int) int {
+	s, _ := Proc.stat(pid)
+	return s.ppid
+}
+
 // Children gives all present descendants of a process, by ascending PID. What
 // one of them starts meanwhile may be missing: who wants the future ones too
 // begins to listen for forks first.

@@ -23,5 +23,8 @@ func (*Matcher) Match(int) (Process, bool) { return Process{}, false }
 // Possible is not available on this system: nothing matches.
 func (*Matcher) Possible(int) bool { return false }
 
+// Parent is not available on this system: it is not known.
+func Parent(int) int { return 0 }
+
 // Children is not available on this system: there are none.
 func Children(int) []int { return nil }

@@ -362,3 +362,55 @@ nonsense
 		}
 	}
 }
+
+// TestMarks: what is looked up through a remote file system, or is on one, is
+// not marked; what is there in another mount namespace is.
+func TestMarks(t *testing.T) {
+	proc := t.TempDir()
+	for pid, mounts := range map[string]string{
+		"self": `20 1 8:1 / / rw - ext4 /dev/sda1 rw
+21 20 0:5 / /proc rw - proc proc rw
+22 20 0:30 / /mnt/a/b rw - tmpfs none rw
+23 20 0:31 / /mnt/a rw - fuse.sshfs a:/ rw
+24 20 0:32 / /mnt/ab rw - xfs /dev/sdb1 rw
+25 20 0:33 / /home rw - nfs4 server:/home rw
+`,
+		"77": `30 1 0:40 / / rw - overlay overlay rw
+`,
+		"78": `31 1 0:41 / / rw - nfs server:/ rw
+32 31 0:42 / /tmp rw - tmpfs none rw
+`,
+	} {
+		if err := os.MkdirAll(filepath.Join(proc, pid, "ns"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(proc, pid, "mountinfo"), []byte(mounts), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("mnt:["+pid+"]", filepath.Join(proc, pid, "ns", "mnt")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	m := &marker{proc: proc, mark: func(path string) error { got = append(got, path); return nil }}
+	if err := m.scan(); err != nil {
+		t.Error(err)
+	}
+	want := []string{"/", "/mnt/ab", proc + "/77/root/"}
+	if strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("marked %q, want %q", got, want)
+	}
+	if err := os.WriteFile(filepath.Join(proc, "self", "mountinfo"), []byte("20 1 0:9 / / rw - nfs server:/ rw\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.scan(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a remote root: %v", err)
+	}
+}
+
+func TestIsKeeper(t *testing.T) {
+	h := open(t, "gate-none")
+	if !IsKeeper(h.keep.Pid) || IsKeeper(os.Getpid()) {
+		t.Error("the keeper is not told from others")
+	}
+}
