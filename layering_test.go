@@ -47,6 +47,9 @@ var layers = map[string][]string{
 	"render":  {"inspect"},
 	"kernel":  {"kdump", "arch", "internal/sys"},
 
+	"inspect/kernel": {"kdump", "kernel", "arch"},
+	"render/kernel":  {"inspect/kernel"},
+
 	"cli":          {"*"},
 	"cmd/procdump": {"cli"},
 
@@ -68,10 +71,12 @@ var external = map[string][]string{
 	"zseek":            {"github.com/klauspost/compress"},
 	"capture":          {"github.com/klauspost/compress"},
 	"kdump":            {"github.com/klauspost/compress"},
+	"kernel/settings":  {"github.com/BurntSushi/toml"},
+	"kernel/modfile":   {"github.com/klauspost/compress", "github.com/ulikunitz/xz"},
 }
 
 // noOS are the folders whose packages know no operating system.
-var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "kernel/layout", "kernel/pages"}
+var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render/kernel"}
 
 // osPackages are those of the standard library that reach the operating system.
 var osPackages = []string{"os", "syscall", "net", "plugin", "runtime/cgo"}

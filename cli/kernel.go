@@ -16,6 +16,9 @@ import (
 
 // kernelMain runs procdump kernel with the arguments after the verb.
 func kernelMain(args []string, out, errOut *os.File) int {
+	if run := findVerb(kernelVerbs(), args); run != nil {
+		return run(args[1:], out, errOut)
+	}
 	o, err := parseKernel(args)
 	if err != nil {
 		fmt.Fprintf(errOut, "procdump: %v\nprocdump kernel -? explains all switches.\n", err)

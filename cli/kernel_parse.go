@@ -10,10 +10,6 @@ import (
 // kernelVerb is the first word of a command line that is about the kernel.
 const kernelVerb = "kernel"
 
-// isKernel tells whether a command line is about the kernel. A process of that
-// name is dumped by "procdump -mm kernel" or exe:PATH.
-func isKernel(args []string) bool { return len(args) > 0 && args[0] == kernelVerb }
-
 // kernelOptions is a command line of the verb kernel.
 type kernelOptions struct {
 	Action      Action // ActionDump or ActionHelp

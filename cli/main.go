@@ -29,8 +29,8 @@ func Main(args []string, out, errOut *os.File) int {
 	if isHandler(args) {
 		return handle(args, os.Stdin)
 	}
-	if isKernel(args) {
-		return kernelMain(args[1:], out, errOut)
+	if run := findVerb(verbs(), args); run != nil {
+		return run(args[1:], out, errOut)
 	}
 	o, err := Parse(args)
 	if err != nil {
