@@ -60,7 +60,8 @@ deps:
 test: deps
 	PROCDUMP_REQUIRE=all $(GO) test -timeout 20m $(PKGS)
 
-test-long: deps
+test-long:
+	scripts/install-test-deps --long
 	PROCDUMP_REQUIRE=all PROCDUMP_LONG=1 $(GO) test -count=1 -timeout 40m $(PKGS)
 
 test-all: check test-long fuzz

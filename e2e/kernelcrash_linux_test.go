@@ -8,13 +8,16 @@ import (
 	"strings"
 	"testing"
 
+	"procdump/victims"
+	"procdump/victims/guest"
 	"procdump/victims/need"
 )
 
 // vmlinux is the kernel's image with debug information, "" if it is not
-// installed: Debian's is larger than all else together.
+// there: victims/guest/fetch-kernel --debug gets it.
 func vmlinux(release string) string {
-	for _, folder := range []string{os.Getenv("PROCDUMP_VMLINUX"), "/usr/lib/debug/boot"} {
+	fetched, _ := filepath.Glob(filepath.Join(victims.CacheDir("guest"), "*", "debug"))
+	for _, folder := range append(fetched, os.Getenv("PROCDUMP_VMLINUX"), "/usr/lib/debug/boot") {
 		file := filepath.Join(folder, "vmlinux-"+release)
 		if _, err := os.Stat(file); folder != "" && err == nil {
 			return file
@@ -52,6 +55,9 @@ func judgeBySymbols(t testing.TB, file, release string) bool {
 	t.Helper()
 	image := vmlinux(release)
 	if image == "" {
+		if release == guest.FindKernel(t, "default").Release {
+			need.Missing(t, "vmlinux", "no debug information of the guest's kernel (victims/guest/fetch-kernel --debug default gets it)")
+		}
 		t.Logf("not judged with symbols: no vmlinux-%s in /usr/lib/debug/boot or $PROCDUMP_VMLINUX", release)
 		return true
 	}
