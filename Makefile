@@ -62,7 +62,7 @@ test: deps
 
 test-long:
 	scripts/install-test-deps --long
-	PROCDUMP_REQUIRE=all PROCDUMP_LONG=1 $(GO) test -count=1 -timeout 40m $(PKGS)
+	PROCDUMP_REQUIRE=all PROCDUMP_LONG=1 $(GO) test -count=1 -timeout 55m $(PKGS)
 
 test-all: check test-long fuzz
 

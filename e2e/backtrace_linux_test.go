@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"procdump/victims"
 	"procdump/victims/need"
@@ -26,6 +28,8 @@ type stackVictim struct {
 	// live, if set, replaces gdb as the truth for judges other than gdb: the
 	// same judge on the live process. For code that unwinders guess at.
 	live func(t testing.TB, v *victims.Victim) (lldb, eu stacks)
+	// settles: its runtime has work of its own, such as compiling, to end first.
+	settles bool
 }
 
 func (s stackVictim) spec(t testing.TB) victims.Spec {
@@ -60,8 +64,8 @@ func stackVictims() []stackVictim {
 			chains: []string{"<victim::Tower<1>::climb<victim::Tower<2>::climb<", "<victim::Guard::~Guard<victim::thrower<victim::catcher<"}},
 		{name: "go", victim: "goroutines", live: sameJudge, eu: rule{knownOnly: true}, breakpad: rule{sureOnly: true, maxFrames: 8}, triage: rule{maxFrames: 7, knownOnly: true}},
 		{name: "python", victim: "python", threads: 4, live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
-		{name: "java", victim: "java", live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
-		{name: "node", victim: "node", live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
+		{name: "java", victim: "java", settles: true, live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
+		{name: "node", victim: "node", settles: true, live: sameJudge, breakpad: rule{sureOnly: true}, triage: rule{maxFrames: 3, knownOnly: true}},
 	}
 }
 
@@ -84,6 +88,9 @@ type truth struct{ gdb, lldb, eu stacks }
 // program's file, given to the judges.
 func compareAll(t *testing.T, s stackVictim, v *victims.Victim, exe string) {
 	t.Helper()
+	if s.settles {
+		settle(t, v)
+	}
 	freeze(t, v)
 	live := gdbLive(t, v.PID, exe)
 	wantChains(t, s, live)
@@ -112,6 +119,29 @@ func compareAll(t *testing.T, s stackVictim, v *victims.Victim, exe string) {
 			compare(t, "eu-stack", want.eu, euStack(t, file, exe), euRule)
 		})
 	}
+}
+
+// settle waits until a victim has taken no CPU time for a while: then none of
+// its threads has work left to do between one stop and the next.
+func settle(t testing.TB, v *victims.Victim) {
+	t.Helper()
+	last, quiet := "", 0
+	for deadline := time.Now().Add(victims.Timeout); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// utime and stime, fields 14 and 15 of proc_pid_stat(5).
+		fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+		now := fields[11] + " " + fields[12]
+		if quiet++; now != last {
+			last, quiet = now, 0
+		}
+		if quiet == 10 {
+			return
+		}
+	}
+	t.Fatalf("victim %d has work to do all the time", v.PID)
 }
 
 // imagesWith lists a process's images, with exe in the place of a deleted one.
