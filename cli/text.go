@@ -12,6 +12,9 @@ import (
 // printable escapes what would move the cursor, colour or reorder text on a
 // terminal: processes choose their own names and paths.
 func printable(s string) string {
+	if isPlain(s) {
+		return s
+	}
 	clean := utf8.ValidString(s)
 	for _, r := range s {
 		clean = clean && (unicode.IsPrint(r) || r == '\n')
@@ -34,6 +37,17 @@ func printable(s string) string {
 		s = s[n:]
 	}
 	return b.String()
+}
+
+// isPlain tells whether a text has nothing but printable ASCII and ends of
+// lines, as nearly all lines of output have: thousands of them come in a second.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\n' || c > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // oneLine is printable for names and paths, which are one line.

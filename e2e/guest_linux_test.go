@@ -186,6 +186,7 @@ func TestGuestCgroup2(t *testing.T) {
 	if err := os.Chmod(brief, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	instant := buildInstant(t)
 	packages := packageTests(t, "probe/cgroup", "probe/psi", "internal/sys/procconn")
 	g := bootGuest(t, guest.Options{CommandLine: []string{"psi=1"}, MemoryMiB: 1536}, "trouble", "threads", "sparse")
 
@@ -201,6 +202,7 @@ func TestGuestCgroup2(t *testing.T) {
 	})
 	g.run("pressure", func(g *guestTest) { g.testPressure() })
 	g.run("unhandled", func(g *guestTest) { g.testUnhandled(brief) })
+	g.run("instant", func(g *guestTest) { g.testInstant(instant) })
 	g.run("handler", func(g *guestTest) { g.testHandler(brief) })
 	g.run("output", func(g *guestTest) { g.testOutput() })
 	g.run("threads", func(g *guestTest) { g.testThreads() })

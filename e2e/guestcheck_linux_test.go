@@ -5,12 +5,15 @@ import (
 	le "encoding/binary"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"procdump/victims/need"
 )
 
 // testCPU: all of half a core is 100 % for a process in a group that may have
@@ -72,6 +75,54 @@ func (g *guestTest) testUnhandled(brief string) {
 	}
 	for _, core := range r.completed() {
 		wantCrash(g.t, brief, core)
+	}
+}
+
+// instantSource is a program whose first instruction is an invalid one, and
+// which nothing is loaded for before.
+const instantSource = `
+#if defined(__x86_64__)
+__asm__(".globl _start\n_start: ud2");
+#else
+__asm__(".globl _start\n_start: udf #0");
+#endif
+`
+
+// buildInstant makes it.
+func buildInstant(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	source, exe := filepath.Join(dir, "instant.c"), filepath.Join(dir, "instant")
+	if err := os.WriteFile(source, []byte(instantSource), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := exec.Command(need.Tool(t, "gcc"), "-static", "-nostdlib", "-o", exe, source).CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, msg)
+	}
+	return exe
+}
+
+// testInstant: newcomers that crash with their first instruction, several at
+// once; a process whose execve(2) fails, which goes on; and a program that a
+// script only names by a link.
+func (g *guestTest) testInstant(instant string) {
+	// The files of the host are on a network file system for the guest.
+	const folder, crashes = "/var/instants", 20
+	g.Shell("mkdir " + folder + "; cp " + instant + " " + folder + "/instant; echo exit 5 >" + folder + "/instant-text; " +
+		"ln -s " + folder + "/instant " + folder + "/link; echo '#!" + folder + "/link' >" + folder + "/script; chmod 755 " + folder + "/*")
+	p := g.watch("note", "-w", "-all", "-e", "-mm", "-ntotal", "1000", "instant", g.folder())
+	out := g.Shell(fmt.Sprintf("cd %s; for i in $(seq %d); do (sh -c ./instant >/dev/null 2>&1 || echo code $?) & test $((i %% 5)) != 0 || wait; done; wait; "+
+		"sh -c ./instant-text || echo code $?; sh -c ./script >/dev/null 2>&1 || echo code $?", folder, crashes))
+	if want := strings.Repeat("code 132\n", crashes) + "code 5\ncode 132\n"; out != want {
+		g.t.Errorf("the processes ended with\n%swant\n%s", out, want)
+	}
+	p.Signal(syscall.SIGINT)
+	r := ended(p)
+	if n := strings.Count(r.reasons(), "Unhandled: SIGILL."); len(r.completed()) != crashes+1 || n != crashes+1 {
+		g.t.Errorf("%d dumps for %q, want %d; %v", len(r.completed()), r.reasons(), crashes+1, r)
+	}
+	if strings.Contains(r.stdout, "from their first instruction") {
+		g.t.Errorf("programs are not held: %v", r)
 	}
 }
 

@@ -105,3 +105,34 @@ func TestFaultStorm(t *testing.T) {
 		t.Errorf("dumps %v", files)
 	}
 }
+
+// TestTwoDumps has two procdumps with the same trigger on one process: one
+// waits until the other has its dump. It does not wait for one that traces the
+// process for good.
+func TestTwoDumps(t *testing.T) {
+	need.Root(t)
+	for range 10 {
+		v := victims.Start(t, "trouble")
+		v.Ask(t, "alloc 100")
+		args := []string{"-tc", "20", "-s", "0", "-ma", pidArg(v), "FOLDER"}
+		all := []*watcher{watch(t, append([]string(nil), args...)...), watch(t, append([]string(nil), args...)...)}
+		for _, w := range all {
+			w.await("watching", 1)
+		}
+		v.Ask(t, "threads 30")
+		for _, w := range all {
+			if code := w.end(); code != 0 || len(w.events("complete")) != 1 {
+				t.Fatalf("exit code %d; %s%s", code, w.transcript(), &w.errs)
+			}
+		}
+		v.Kill()
+	}
+	v := victims.Start(t, "trouble")
+	first := watch(t, "-tc", "20", "-s", "0", pidArg(v), "FOLDER")
+	first.await("watching", 1)
+	watch(t, "-e", pidArg(v), "FOLDER").await("watching", 1)
+	v.Ask(t, "threads 30")
+	if e := first.await("error", 1); !strings.Contains(e.Message, "already traced by procdump") {
+		t.Errorf("error %q", e.Message)
+	}
+}

@@ -12,6 +12,10 @@ import (
 // traced before it does: most of the time execve(2) has failed then.
 const executeWithin = 3 * time.Second
 
+// executeSoon is after how long such a process is looked at as it is: its
+// tracer may have come too late for the event (see linux.BeginExecuting).
+const executeSoon = 100 * time.Millisecond
+
 // openGate begins to hold the programs that may be waited for, before their
 // first instruction. Without it they are noticed just after.
 func (m *monitor) openGate() {
@@ -59,14 +63,17 @@ func (m *monitor) early(pid int, t *tree, err error) {
 	}
 	m.trees[t] = true
 	t.expects = true
-	time.AfterFunc(executeWithin, func() {
+	look := func(expects bool) {
 		m.post(func() {
-			if t.expects && t.root == pid && m.trees[t] {
-				m.helpers.Go(func() { m.dismiss(pid, t) })
-				t.expects = false
+			if t.expects && t.root == pid && m.trees[t] && !m.executed(pid, t) {
+				if t.expects = expects; !expects {
+					m.helpers.Go(func() { m.dismiss(pid, t) })
+				}
 			}
 		})
-	})
+	}
+	time.AfterFunc(executeSoon, func() { look(true) })
+	time.AfterFunc(executeWithin, func() { look(false) })
 }
 
 // dismiss lets a process go that turned out not to be waited for. It may

@@ -65,6 +65,9 @@ func (o opened) Resume() time.Duration {
 	return pause
 }
 
+// dumpedByOther tells whether another procdump dumps the process just now.
+func dumpedByOther(pid int) bool { return linux.DumpedByOther(pid) }
+
 // permitted tells whether a process may be dumped. To open its memory takes the
 // right to attach to it (proc_pid_mem(5), PTRACE_MODE_ATTACH_FSCREDS).
 func permitted(pid int) error {

@@ -44,3 +44,5 @@ func tracedByUs(int) bool                                 { return false }
 func kill(target.Process) error { return notHere("kill a process") }
 
 func permitted(int) error { return nil }
+
+func dumpedByOther(int) bool { return false }

@@ -171,7 +171,7 @@ func (m *monitor) arrived(pid int) {
 	}
 	if _, again := m.arrivals.LoadOrStore(pid, true); !again {
 		// Then the loop looks whether it is one that is waited for.
-		m.attach(pid, func() {}, func(t *tree, err error) { m.seized(pid, t, err) })
+		m.attach(pid, nil, func(t *tree, err error) { m.seized(pid, t, err) })
 	}
 }
 

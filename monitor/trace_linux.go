@@ -95,18 +95,24 @@ func (m *monitor) spare() (*tree, error) {
 	}
 }
 
-// attach begins to attach to a process, without waiting for that. attached is
-// called at once when it is done; then the loop takes what came of it.
-func (m *monitor) attach(pid int, attached func(), take func(*tree, error)) {
+// attach begins to attach to a process, without waiting for that. Then the loop
+// takes what came of it. A process that the gate holds is let go by allow, which
+// may be called more than once; nil: it is not held.
+func (m *monitor) attach(pid int, allow func(), take func(*tree, error)) {
 	done := func(t *tree, err error) {
-		attached()
 		if !m.post(func() { take(t, err) }) && t != nil {
 			go t.close() // the loop is over
 		}
 	}
 	begin := func(t *tree) {
 		t.root = pid
-		if !t.tracer.Begin(pid, func(err error) { done(t, err) }) {
+		attached, open := func(err error) { done(t, err) }, false
+		if allow == nil {
+			open = t.tracer.Begin(pid, attached)
+		} else if open = t.tracer.BeginExecuting(pid, allow, attached); !open {
+			allow()
+		}
+		if !open {
 			done(nil, linux.ErrClosed)
 		}
 	}
@@ -117,11 +123,14 @@ func (m *monitor) attach(pid int, attached func(), take func(*tree, error)) {
 		// A new tracer takes time, which others that come now do not have.
 		go func() {
 			t, err := m.newTree()
-			if err != nil {
-				done(nil, err)
+			if err == nil {
+				begin(t)
 				return
 			}
-			begin(t)
+			if allow != nil {
+				allow()
+			}
+			done(nil, err)
 		}()
 	}
 }

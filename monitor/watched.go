@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -37,6 +38,9 @@ func (m *monitor) watch(p target.Process, t *tree) (*watched, error) {
 	w.ctx, w.cancel = context.WithCancel(m.ctx)
 	if t == nil {
 		err := target.Check(p)
+		if errors.Is(err, target.ErrTraced) && !m.Rules.Traced() && dumpedByOther(p.PID) {
+			err = nil // a dump waits until that is over
+		}
 		if err == nil && m.Rules.Any() {
 			err = permitted(p.PID) // now, and not when a trigger fires
 		}

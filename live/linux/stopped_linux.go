@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sort"
 	"sync"
@@ -37,13 +38,23 @@ type holder interface {
 }
 
 // Stop stops every thread and completes the snapshot. The caller must call
-// Resume, whatever happens. ctx ends a wait for threads that do not stop.
+// Resume, whatever happens. ctx ends a wait for threads that do not stop, and for
+// another procdump that has stopped the process just now.
 func (t *Target) Stop(ctx context.Context) (s *Stopped, err error) {
-	t.refresh()
-	err = whileAlive(t.PID, func() error {
-		s, err = t.stop(ctx)
-		return err
-	})
+	other := otherTracer{pid: t.PID}
+	for {
+		t.refresh()
+		err = whileAlive(t.PID, func() error {
+			s, err = t.stop(ctx)
+			return err
+		})
+		if err == nil || !other.wait(ctx, err) {
+			break
+		}
+	}
+	if errors.Is(err, fs.ErrPermission) && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	return s, err
 }
 

@@ -17,8 +17,7 @@
 //
 // Held are programs on local file systems that are mounted when they are
 // executed, in any mount namespace; not those on network and user-space file
-// systems, where the keeper itself could hang. It needs Linux 6.8: older kernels
-// lock the process before they ask, and nobody could attach to what is held.
+// systems, where the keeper itself could hang. It needs Linux 5.7.
 package execgate
 
 import (
@@ -37,6 +36,11 @@ var ErrKeeper = errors.New("the process that holds new programs has ended")
 
 // Newcomer is a process that executes a program just now and is held: it still
 // has the memory, name and arguments from before.
+//
+// It may hold the lock that attaching waits for, cred_guard_mutex, which the
+// kernel takes before it opens a script's interpreter, and before Linux 6.8
+// (fs/exec.c, alloc_bprm) before it opens any file. So whoever attaches must
+// call Allow, too, when the attaching waits.
 type Newcomer struct {
 	PID, TID int
 	gate     *Gate

@@ -31,20 +31,41 @@ type executing struct {
 
 // wanted tells whether the program is to be held. In doubt it is.
 //
-// Only the first file that execve(2) opens is decided on. For the next ones, a
-// script's interpreter and the dynamic linker, the kernel holds a lock
-// (cred_guard_mutex) that attaching waits for: whoever is held there can only
-// be let go on without.
+// One execve(2) opens several files: the program and, if that is a script, its
+// interpreter. The interpreter's path is looked at, too: it may say what no
+// other does where it is found by a symbolic link or by binfmt_misc.
 func (x *executing) wanted(tid, fd int) bool {
 	file, argv, width, ok := x.call(tid)
-	if ok && x.again(tid) {
-		return false
-	}
-	if len(x.match) == 0 || !ok {
+	if !ok {
 		return true
 	}
+	call, now := string(x.small[:x.filled]), time.Now()
+	last, again := x.calls[tid]
+	again = again && last.call == call && now.Sub(last.at) < callLimit
+	var wanted bool
+	switch {
+	case again && last.wanted: // it has been held for this call
+	case again:
+		wanted = x.matchFile(fd)
+	default:
+		wanted = x.matchProgram(tid, fd, file, argv, width)
+	}
+	if len(x.calls) >= maxCalls {
+		clear(x.calls)
+	}
+	x.calls[tid] = seenCall{call, now, wanted || again && last.wanted}
+	return wanted
+}
+
+// matchFile compares the path of an open file.
+func (x *executing) matchFile(fd int) bool {
 	n, err := syscall.Readlink("/proc/self/fd/"+strconv.Itoa(fd), x.path[:])
-	if err != nil || x.match.match(x.path[:n]) {
+	return err != nil || x.match.match(x.path[:n])
+}
+
+// matchProgram looks at all that names the program of an execve(2).
+func (x *executing) matchProgram(tid, fd int, file, argv uint64, width int) bool {
+	if len(x.match) == 0 || x.matchFile(fd) {
 		return true
 	}
 	if n, err := syscall.Pread(fd, x.text[:], 0); err == nil && bytes.HasPrefix(x.text[:n], []byte("#!")) {
@@ -57,7 +78,7 @@ func (x *executing) wanted(tid, fd int) bool {
 		return true
 	}
 	var pointers [8 * maxArgs]byte
-	n, err = procmem.ReadV(tid, pointers[:width*maxArgs], []procmem.Vec{{Addr: argv, Size: uint64(width * maxArgs)}})
+	n, err := procmem.ReadV(tid, pointers[:width*maxArgs], []procmem.Vec{{Addr: argv, Size: uint64(width * maxArgs)}})
 	if err != nil {
 		return true
 	}
@@ -77,22 +98,11 @@ func (x *executing) wanted(tid, fd int) bool {
 	return true // there are more
 }
 
-// again tells whether the thread is still in the system call for which it has
-// been asked about before: what small holds is the same.
-func (x *executing) again(tid int) bool {
-	call, now := string(x.small[:x.filled]), time.Now()
-	last, ok := x.calls[tid]
-	if len(x.calls) >= maxCalls {
-		clear(x.calls)
-	}
-	x.calls[tid] = seenCall{call, now}
-	return ok && last.call == call && now.Sub(last.at) < callLimit
-}
-
 // seenCall is the system call in which a thread was when it was asked about.
 type seenCall struct {
-	call string
-	at   time.Time
+	call   string
+	at     time.Time
+	wanted bool // the thread was held
 }
 
 const (

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"procdump/internal/sys/bpf"
 	"procdump/internal/sys/procconn"
 )
 
@@ -19,6 +20,7 @@ import (
 type Gate struct {
 	o      Options
 	closed chan struct{}
+	pause  *bpf.ExecPause // nil: it is not needed, or cannot be had
 	once   sync.Once
 	done   sync.WaitGroup
 
@@ -52,8 +54,18 @@ func Open(o Options) (*Gate, error) {
 		words = []byte{0}
 	}
 	g := &Gate{o: o, closed: make(chan struct{}), sock: -1}
+	// Before Linux 6.8 whoever attaches gets in only when the process has gone
+	// on (see Newcomer), and might be late.
+	if !since(6, 8) {
+		g.pause, _ = bpf.OpenExecPause()
+	}
 	opened := make(chan error)
-	g.done.Go(func() { g.serve(words, opened) })
+	g.done.Go(func() {
+		g.serve(words, opened)
+		if g.pause != nil {
+			g.pause.Close()
+		}
+	})
 	if err := <-opened; err != nil {
 		return nil, fmt.Errorf("hold new programs: %w", err)
 	}
@@ -188,7 +200,11 @@ func (g *Gate) hear(sock int) {
 		g.last = g.first + binary.NativeEndian.Uint64(msg[:])
 		id := g.last
 		g.mu.Unlock()
-		g.o.Handle(Newcomer{TID: int(binary.NativeEndian.Uint32(msg[8:])), PID: int(binary.NativeEndian.Uint32(msg[12:])), gate: g, id: id})
+		pid := int(binary.NativeEndian.Uint32(msg[12:]))
+		if g.pause != nil {
+			_ = g.pause.Add(pid)
+		}
+		g.o.Handle(Newcomer{TID: int(binary.NativeEndian.Uint32(msg[8:])), PID: pid, gate: g, id: id})
 	}
 }
 

@@ -132,8 +132,10 @@ func keep(sock int) {
 
 // open begins to hold.
 func (k *keeper) open() (err error) {
-	if !opensFirst() {
-		return fmt.Errorf("it needs Linux 6.8, which opens a program before it locks the process: %w", errors.ErrUnsupported)
+	// The process may hold cred_guard_mutex. Until then that was the very lock
+	// that reading its system call and its memory takes (lock_trace, mm_access).
+	if !since(5, 7) {
+		return fmt.Errorf("it needs Linux 5.7, which lets others read what a process executes: %w", errors.ErrUnsupported)
 	}
 	if k.most, err = holds(); err != nil {
 		return err
@@ -272,9 +274,8 @@ func (k *keeper) answers() bool {
 	}
 }
 
-// opensFirst tells whether the kernel opens the file before it takes the lock
-// that attaching waits for: since Linux 6.8 (fs/exec.c, alloc_bprm).
-func opensFirst() bool {
+// since tells whether the kernel is of this version or a later one.
+func since(major, minor int) bool {
 	var u syscall.Utsname
 	if syscall.Uname(&u) != nil {
 		return false
@@ -286,9 +287,9 @@ func opensFirst() bool {
 		}
 		release = append(release, byte(c))
 	}
-	var major, minor int
-	_, err := fmt.Sscanf(string(release), "%d.%d", &major, &minor)
-	return err == nil && (major > 6 || major == 6 && minor >= 8)
+	var a, b int
+	_, err := fmt.Sscanf(string(release), "%d.%d", &a, &b)
+	return err == nil && (a > major || a == major && b >= minor)
 }
 
 // IsKeeper tells whether a process holds programs for some procdump.

@@ -79,6 +79,14 @@ func (a *assembler) onlyWatched(slot int16) asm.Instructions {
 			asm.JNE.Imm(asm.R0, 0, exit),
 			asm.LoadMem(asm.R7, asm.RFP, slot, asm.DWord),
 		)
+	} else if a.kernel.has(asm.FnGetCurrentTaskBtf) {
+		// It is no call on Linux 6.10 and later, and no slower before.
+		ins = append(ins,
+			asm.FnGetCurrentTaskBtf.Call(),
+			asm.LoadMem(asm.R7, asm.R0, a.off("task_struct", "tgid"), asm.Word),
+			asm.LoadMem(asm.R1, asm.R0, a.off("task_struct", "pid"), asm.Word),
+			asm.LSh.Imm(asm.R7, 32), asm.Or.Reg(asm.R7, asm.R1),
+		)
 	} else {
 		ins = append(ins, asm.FnGetCurrentPidTgid.Call(), asm.Mov.Reg(asm.R7, asm.R0))
 	}

@@ -179,3 +179,36 @@ func TestJoinParts(t *testing.T) {
 		}
 	}
 }
+
+// TestExecPause keeps a process at its execve(2) that nobody traces: it goes on
+// by itself, and is forgotten.
+func TestExecPause(t *testing.T) {
+	need.Root(t)
+	e, err := OpenExecPause()
+	if err != nil {
+		if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, os.ErrPermission) {
+			need.Missing(t, "bpf", err.Error())
+		}
+		t.Fatal(err)
+	}
+	defer e.Close()
+	cmd := exec.Command("sh", "-c", "read x; exec true")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Add(cmd.Process.Pid); err != nil {
+		t.Error(err)
+	}
+	in.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	var n uint32
+	if err := e.pids.Lookup(uint32(cmd.Process.Pid), &n); err == nil {
+		t.Error("it was not kept")
+	}
+}

@@ -15,10 +15,14 @@ import (
 // for each of a process's standard output, standard error and log messages, the
 // time up to which it has used what it may. A write that is read moves it on by
 // what the write is worth; it may lie behind by a burst at most, and while it
-// lies ahead no write is read.
+// lies ahead no write is read. A write that is not read moves it on as well, by
+// less, and not so far that none is read any more: in each maxAhead and a tick
+// of the kernel's timer some are.
 const (
 	unitNanos  = 1_000_000_000 / UnitsPerSecond
 	burstNanos = BurstUnits * unitNanos
+	skipNanos  = unitNanos / SkippedPerUnit
+	maxAhead   = 8_000_000
 	// unitShift makes units of bytes.
 	unitShift = 7
 
@@ -68,7 +72,8 @@ func (l *limiter) close() {
 // slotTime, the number of the process << 2 | standard descriptor in R1. Threads
 // that write at the same moment may get a write more through.
 func (a *assembler) limit() asm.Instructions {
-	over, within, taken, size := a.label("over"), a.label("within"), a.label("taken"), a.label("size")
+	over, skipped := a.label("over"), a.label("skipped")
+	within, taken, size := a.label("within"), a.label("taken"), a.label("size")
 	ins := asm.Instructions{
 		asm.And.Imm(asm.R1, limitSlots-1),
 		asm.StoreMem(asm.RFP, slotTmp, asm.R1, asm.Word),
@@ -91,9 +96,13 @@ func (a *assembler) limit() asm.Instructions {
 		asm.Add.Reg(asm.R2, asm.R1),
 		asm.StoreMem(asm.R0, 0, asm.R2, asm.DWord),
 		asm.Ja.Label(taken),
+		asm.Add.Imm(asm.R1, maxAhead).WithSymbol(over),
+		asm.JGE.Reg(asm.R2, asm.R1, skipped),
+		asm.Add.Imm(asm.R2, skipNanos),
+		asm.StoreMem(asm.R0, 0, asm.R2, asm.DWord),
 	}
 	skip := a.first(a.limiter.skipped.FD(), slotTmp)
-	skip[0] = skip[0].WithSymbol(over)
+	skip[0] = skip[0].WithSymbol(skipped)
 	ins = append(ins, skip...)
 	return append(ins,
 		// Atomic because another task may get this processor in between.

@@ -19,6 +19,9 @@ const (
 	UnitsPerSecond = 50_000
 	// BurstUnits is how many may come at once after a pause.
 	BurstUnits = 20_000
+	// SkippedPerUnit is how many writes that are not taken cost one that might
+	// be: whoever writes far more than is taken is slowed down by nothing else.
+	SkippedPerUnit = 32
 )
 
 // Piece is a part of what a thread wrote by one system call. The pieces of one

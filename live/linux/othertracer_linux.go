@@ -1,0 +1,101 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+)
+
+// How long one waits for another procdump that dumps the same process.
+const (
+	otherLimit = 10 * time.Second
+	// otherRest is how long a process may run while it is traced until it is
+	// clear that the tracer stays: one that dumps stops it at once, and is gone
+	// when it goes on.
+	otherRest = 300 * time.Millisecond
+	otherNap  = 2 * time.Millisecond
+	// otherTries is how often one tries again to attach where no tracer is to be
+	// seen: it may have just gone.
+	otherTries = 3
+)
+
+// otherTracer waits for another procdump to let a process go.
+type otherTracer struct {
+	pid   int
+	end   time.Time
+	stood time.Time // when the process was last seen standing
+	tries int
+}
+
+// wait returns true when it is worth trying again to stop the process, after
+// err; false when err is final.
+func (o *otherTracer) wait(ctx context.Context, err error) bool {
+	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, ErrTraced) {
+		return false
+	}
+	now := time.Now()
+	if o.end.IsZero() {
+		o.end, o.stood = now.Add(otherLimit), now
+	}
+	for ; now.Before(o.end); now = time.Now() {
+		tracer, stands := tracedBy(o.pid)
+		switch {
+		case tracer == 0:
+			o.tries++
+			return o.tries <= otherTries
+		case !isProcdump(tracer):
+			return false
+		case stands:
+			o.stood = now
+		case now.Sub(o.stood) > otherRest:
+			return false
+		}
+		o.tries = 0
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(otherNap):
+		}
+	}
+	return false
+}
+
+// tracedBy gives the thread that traces a process, or one of its threads, and
+// tells whether that stands still for it; 0: none.
+func tracedBy(pid int) (tracer int, stands bool) {
+	ids, err := tids(pid)
+	if err != nil {
+		return 0, false
+	}
+	for _, tid := range ids {
+		if tracer = tracerOf(tid); tracer == 0 {
+			continue
+		}
+		st, err := readStat(procPath(pid, "task", strconv.Itoa(tid), "stat"))
+		return tracer, err == nil && st.state == 't'
+	}
+	return 0, false
+}
+
+// isProcdump tells whether a thread is one of another procdump.
+func isProcdump(tid int) bool {
+	if b, err := os.ReadFile(procPath(tid, "status")); err == nil && statusField(b, "Name") == "procdump" {
+		return true
+	}
+	other, err := os.Stat(procPath(tid, "exe"))
+	if err != nil {
+		return false
+	}
+	own, err := os.Stat("/proc/self/exe")
+	return err == nil && os.SameFile(own, other)
+}
+
+// DumpedByOther tells whether another procdump traces a process for a dump, just
+// now: Stop waits for its end.
+func DumpedByOther(pid int) bool {
+	tracer, stands := tracedBy(pid)
+	return tracer == 0 || stands && isProcdump(tracer)
+}
