@@ -111,7 +111,11 @@ func TestFaultStorm(t *testing.T) {
 // process for good.
 func TestTwoDumps(t *testing.T) {
 	need.Root(t)
-	for range 10 {
+	rounds := 3
+	if need.Long() {
+		rounds = 10
+	}
+	for range rounds {
 		v := victims.Start(t, "trouble")
 		v.Ask(t, "alloc 100")
 		args := []string{"-tc", "20", "-s", "0", "-ma", pidArg(v), "FOLDER"}
