@@ -47,14 +47,17 @@ type Output struct {
 // Job writes the dumps of one trigger from one stop of the process.
 type Job struct {
 	Outputs []Output // smallest first
-	// Sidecar, if not nil, makes the text of a file that is written beside
-	// each dump, and its name's suffix.
-	Sidecar func(*snapshot.Process) (suffix string, text []byte)
+	// Sidecars are files that are written beside each dump.
+	Sidecars []Sidecar
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(done, total uint64)
 
 	files []*fsys.Temp
 }
+
+// Sidecar makes the content of a file beside a dump, and its name's suffix.
+// Without content there is no file.
+type Sidecar func(*snapshot.Process) (suffix string, content []byte)
 
 // Result is one dump written, or the reason why it was not.
 type Result struct {
@@ -65,7 +68,7 @@ type Result struct {
 	Full     int64 // length without compression
 	Pause    time.Duration
 	Process  *snapshot.Process // what was written; its Memory may be gone
-	Sidecar  string            // path of the file beside it, "" if none
+	Sidecars []string          // paths of the files beside it, "" for one that there is not
 	Warnings []string
 	Err      error
 }
@@ -307,8 +310,8 @@ func (d *dump) finish(ctx context.Context, j *Job) error {
 	if d.res.Path, err = link(d.file, d.res.Output); err != nil {
 		return err
 	}
-	if j.Sidecar != nil {
-		d.sidecar(j)
+	for _, s := range j.Sidecars {
+		d.res.Sidecars = append(d.res.Sidecars, d.sidecar(s))
 	}
 	if err := fsys.SyncDir(d.res.Output.Mask.Folder()); err != nil {
 		d.res.Warnings = append(d.res.Warnings, fmt.Sprintf("make file name durable: %v", err))
@@ -330,29 +333,28 @@ func link(f *fsys.Temp, o Output) (string, error) {
 	return "", errors.New("name dump: no name is free")
 }
 
-// sidecar writes the file beside the dump. The dump is good without it, so a
-// failure is a warning.
-func (d *dump) sidecar(j *Job) {
-	suffix, text := j.Sidecar(d.sel.Process)
-	if len(text) == 0 {
-		return
+// sidecar writes a file beside the dump and returns its path. The dump is good
+// without it, so a failure is a warning.
+func (d *dump) sidecar(s Sidecar) string {
+	suffix, content := s(d.sel.Process)
+	if len(content) == 0 {
+		return ""
 	}
 	path := Beside(d.res.Path, suffix)
-	err := writeFile(path, text, d.res.Output.Overwrite)
-	if err != nil {
+	if err := writeFile(path, content, d.res.Output.Overwrite); err != nil {
 		d.res.Warnings = append(d.res.Warnings, fmt.Sprintf("write %s: %v", path, err))
-		return
+		return ""
 	}
-	d.res.Sidecar = path
+	return path
 }
 
-func writeFile(path string, text []byte, overwrite bool) error {
+func writeFile(path string, content []byte, overwrite bool) error {
 	f, err := fsys.CreateTemp(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	defer f.Discard()
-	if _, err := f.Write(text); err != nil {
+	if _, err := f.Write(content); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

@@ -330,15 +330,18 @@ func TestRunSidecar(t *testing.T) {
 	j := func(overwrite bool) *Job {
 		o := output(t, dir, "x.core", dumpkind.Mini, 1)
 		o.Overwrite = overwrite
-		return &Job{Outputs: []Output{o}, Sidecar: func(p *snapshot.Process) (string, []byte) { return ".kernel.txt", []byte(p.Name) }}
+		return &Job{Outputs: []Output{o}, Sidecars: []Sidecar{
+			func(*snapshot.Process) (string, []byte) { return ".none.txt", nil },
+			func(p *snapshot.Process) (string, []byte) { return ".kernel.txt", []byte(p.Name) },
+		}}
 	}
 	path := filepath.Join(dir, "x.kernel.txt")
 	src, _ := newSource(1 << 20)
 	res := run(t, j(false), src)
 	b, err := os.ReadFile(path)
 	st, _ := os.Stat(path)
-	if res[0].Sidecar != path || string(b) != "victim" || err != nil || st.Mode() != 0o600 || len(res[0].Warnings) > 0 {
-		t.Fatalf("%q: %q, %v, warnings %q", res[0].Sidecar, b, err, res[0].Warnings)
+	if !slices.Equal(res[0].Sidecars, []string{"", path}) || string(b) != "victim" || err != nil || st.Mode() != 0o600 || len(res[0].Warnings) > 0 {
+		t.Fatalf("%q: %q, %v, warnings %q", res[0].Sidecars, b, err, res[0].Warnings)
 	}
 	// In the way: the dump is good all the same, and says so.
 	if err := os.Remove(res[0].Path); err != nil {
@@ -349,19 +352,13 @@ func TestRunSidecar(t *testing.T) {
 	}
 	src, _ = newSource(1 << 20)
 	res = run(t, j(false), src)
-	if b, _ := os.ReadFile(path); res[0].Err != nil || res[0].Sidecar != "" || len(res[0].Warnings) != 1 || string(b) != "mine" {
-		t.Errorf("%v, sidecar %q, warnings %q, file %q", res[0].Err, res[0].Sidecar, res[0].Warnings, b)
+	if b, _ := os.ReadFile(path); res[0].Err != nil || !slices.Equal(res[0].Sidecars, []string{"", ""}) || len(res[0].Warnings) != 1 || string(b) != "mine" {
+		t.Errorf("%v, sidecar %q, warnings %q, file %q", res[0].Err, res[0].Sidecars, res[0].Warnings, b)
 	}
 	src, _ = newSource(1 << 20)
 	res = run(t, j(true), src)
-	if b, _ := os.ReadFile(path); res[0].Sidecar != path || string(b) != "victim" {
-		t.Errorf("sidecar %q, warnings %q, file %q", res[0].Sidecar, res[0].Warnings, b)
-	}
-	none := j(false)
-	none.Sidecar = func(*snapshot.Process) (string, []byte) { return ".none.txt", nil }
-	src, _ = newSource(1 << 20)
-	if res = run(t, none, src); res[0].Sidecar != "" || len(res[0].Warnings) > 0 {
-		t.Errorf("sidecar %q, warnings %q", res[0].Sidecar, res[0].Warnings)
+	if b, _ := os.ReadFile(path); !slices.Equal(res[0].Sidecars, []string{"", path}) || string(b) != "victim" {
+		t.Errorf("sidecar %q, warnings %q, file %q", res[0].Sidecars, res[0].Warnings, b)
 	}
 }
 

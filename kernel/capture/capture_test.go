@@ -17,7 +17,7 @@ import (
 )
 
 // take writes a dump of m into a new folder and returns what came of it.
-func take(t *testing.T, m *machine, o Options) (*Job, *Result, error) {
+func take(t *testing.T, m Source, o Options) (*Job, *Result, error) {
 	t.Helper()
 	var err error
 	if o.Stream == nil && o.Name.folder == "" {
@@ -82,8 +82,11 @@ func mixed() *machine {
 func TestKinds(t *testing.T) {
 	for _, kind := range Kinds() {
 		for _, format := range []Format{KDump, ELF} {
-			m := mixed()
-			j, res, err := take(t, m, Options{Kind: kind, Format: format, Compression: diskdump.Snappy})
+			m, c := mixed(), diskdump.Snappy
+			if kind == Active {
+				c = diskdump.Zstd
+			}
+			j, res, err := take(t, m, Options{Kind: kind, Format: format, Compression: c})
 			if err != nil {
 				t.Fatalf("%v, %v: %v", kind, format, err)
 			}

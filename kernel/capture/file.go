@@ -24,11 +24,16 @@ func createFile(folder string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newFile(t), nil
+}
+
+func newFile(t *fsys.Temp) *file {
 	f := &file{Temp: t}
+	var err error
 	if f.direct, err = fsys.OpenDirect(t.File); err == nil {
 		f.bounce = fsys.AlignedBuffer(bounceSize)
 	}
-	return f, nil
+	return f
 }
 
 // Discard closes the file, and removes it unless it got its name.

@@ -22,12 +22,19 @@ type Options struct {
 	Kind        Kind
 	Format      Format               // FormatAuto: KDump
 	Compression diskdump.Compression // of KDump
+	// AsIs takes all that a dump has, whatever it is used for, in place of what
+	// Kind takes.
+	AsIs bool
 
 	// Stream takes the dump, in the flattened form of kdump-compressed or as
 	// ELF; nil: it goes to the file Name.
 	Stream    io.Writer
 	Name      Name
 	Overwrite bool
+	// Device is a block device that takes the dump from its beginning on, as
+	// KDump, instead of the file; Room is how many bytes of it the dump may take.
+	Device string
+	Room   int64
 
 	// Progress, if not nil, is called now and then with the bytes of memory
 	// that are written and that are to be written.
@@ -46,6 +53,7 @@ type Job struct {
 	file    *file
 	wanted  *kdump.Bitmap // in the dump, or about to be
 	late    *kdump.Bitmap
+	present *kdump.Bitmap // in the source's dump; nil: all pages
 }
 
 // Result is a dump that has been written.
@@ -64,7 +72,7 @@ type Result struct {
 
 // NewJob returns a job that dumps src. Discard must be called in the end.
 func NewJob(src Source, o Options) *Job {
-	if o.Format == FormatAuto {
+	if o.Format == FormatAuto || o.Device != "" {
 		o.Format = KDump
 	}
 	return &Job{source: src, options: o, dump: src.Dump()}
@@ -82,6 +90,9 @@ func (j *Job) Prepare(ctx context.Context) error {
 	j.Plan.Free = -1
 	if j.options.Stream != nil {
 		return nil
+	}
+	if j.options.Device != "" {
+		return j.prepareDevice()
 	}
 	folder := j.options.Name.Folder()
 	if free, err := fsys.Free(folder); err == nil {
@@ -147,6 +158,9 @@ func (j *Job) explain(err error) error {
 	if j.options.Stream != nil {
 		return err
 	}
+	if j.options.Device != "" {
+		return j.explainDevice(err)
+	}
 	folder := j.options.Name.Folder()
 	switch {
 	case fsys.IsNoSpace(err):
@@ -162,6 +176,9 @@ func (j *Job) explain(err error) error {
 func (j *Job) write(ctx context.Context, res *Result) error {
 	if j.options.Format == ELF {
 		return j.writeELF(ctx, res)
+	}
+	if j.options.Device != "" {
+		return j.writeKDump(ctx, limited{j.file, j.options.Room}, res)
 	}
 	if j.options.Stream == nil {
 		return j.writeKDump(ctx, j.file, res)
@@ -185,8 +202,12 @@ const (
 	lateFew    = 64
 )
 
+// fast tells whether pages are compressed the fast way. Zstd is then as
+// small as LZO; who wants it smaller takes zlib.
+func (j *Job) fast() bool { return j.options.Compression == diskdump.Zstd }
+
 func (j *Job) writeKDump(ctx context.Context, w io.WriterAt, res *Result) error {
-	o := diskdump.Options{Compression: j.options.Compression, DumpLevel: j.options.Kind.DumpLevel(), Late: j.changing()}
+	o := diskdump.Options{Compression: j.options.Compression, Fast: j.fast(), DumpLevel: j.level(), Late: j.changing()}
 	if o.Late {
 		// Room for some more, which takes 24 bytes for each page: 64 MiB of pages
 		// of 4 KiB, and of a large dump an eighth of its own.
@@ -266,7 +287,7 @@ func (j *Job) writeELF(ctx context.Context, res *Result) error {
 	}
 	page := uint64(j.dump.PageSize)
 	stats, err := vmcore.Write(ctx, w, j.dump, j.wanted.Runs(), vmcore.Options{
-		DumpLevel: j.options.Kind.DumpLevel(),
+		DumpLevel: j.level(),
 		Progress: func(pages uint64) {
 			if j.options.Progress != nil {
 				j.options.Progress(pages*page, j.Plan.Pages*page)
@@ -301,6 +322,10 @@ func (j *Job) finish(res *Result) error {
 	if err := j.file.Sync(); err != nil {
 		return fmt.Errorf("write dump to disk: %w", err)
 	}
+	if j.options.Device != "" {
+		res.Path, res.Disk = j.options.Device, res.Size
+		return nil
+	}
 	res.Disk = fsys.Allocated(j.file.File)
 	for path := range j.options.Name.Alternatives(j.at()) {
 		err := j.file.Link(path, j.options.Overwrite)
@@ -331,8 +356,11 @@ func (j *Job) at() time.Time {
 
 // Path is the name that the dump gets if no file has it; "" of a stream.
 func (j *Job) Path() string {
-	if j.options.Stream != nil {
+	switch {
+	case j.options.Stream != nil:
 		return ""
+	case j.options.Device != "":
+		return j.options.Device
 	}
 	return j.options.Name.Path(j.at())
 }

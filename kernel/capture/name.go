@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -124,4 +125,12 @@ func (n Name) path(at time.Time, i int) string {
 		stem += fmt.Sprintf("-%d", i)
 	}
 	return n.folder + stem + n.ext
+}
+
+// Named tells whether a file of the folder is called as a dump of this name is,
+// of whatever time and number.
+func (n Name) Named(file string) bool {
+	words := strings.NewReplacer("YYMMDD", "[0-9]{6}", "HHMMSS", "[0-9]{6}").Replace(regexp.QuoteMeta(n.stem))
+	ok, err := regexp.MatchString("^"+words+"(-[0-9]+)?"+regexp.QuoteMeta(n.ext)+"$", file)
+	return ok && err == nil
 }

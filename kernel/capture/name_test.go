@@ -57,3 +57,22 @@ func TestParseName(t *testing.T) {
 		}
 	}
 }
+
+func TestNamed(t *testing.T) {
+	n, err := ParseName(filepath.Join(t.TempDir(), "dump.of_YYMMDD_HHMMSS.kdump"), FormatAuto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]bool{
+		"dump.of_260102_030405.kdump":    true,
+		"dump.of_260102_030405-12.kdump": true,
+		"dump.of_26010_030405.kdump":     false,
+		"dumpxof_260102_030405.kdump":    false,
+		"dump.of_260102_030405.kdump~":   false,
+		"dump.of_YYMMDD_HHMMSS.kdump":    false,
+	} {
+		if n.Named(file) != want {
+			t.Errorf("%s: %v", file, !want)
+		}
+	}
+}

@@ -18,6 +18,8 @@ type Plan struct {
 	// found out.
 	Counts pages.Counts
 	Known  bool
+	// Missing are the uses of those pages that the source's dump lacks already.
+	Missing pages.Counts
 	// Estimate is about how many bytes of disk the dump takes.
 	Estimate int64
 	// Free is the free space of its folder in bytes, -1 if that is not known.
@@ -39,7 +41,7 @@ func (p *Plan) LeftOut(k Kind, pageSize int) iter.Seq2[pages.Class, uint64] {
 // scan puts the pages that the job's kind takes now, and that have does not
 // hold yet, into a bitmap, and counts all.
 func (j *Job) scan(into, have *kdump.Bitmap) (pages.Counts, error) {
-	var counts pages.Counts
+	var counts, missing pages.Counts
 	into.ClearRange(0, into.Len())
 	mask, page := j.options.Kind.Mask(), uint64(j.dump.PageSize)
 	err := pages.Scan(j.pages, j.dump.Runs, page, func(pfn uint64, ps []pages.Page) error {
@@ -55,8 +57,17 @@ func (j *Job) scan(into, have *kdump.Bitmap) (pages.Counts, error) {
 			}
 			into.SetRange(pfn+uint64(first), uint64(i-first))
 		}
+		if j.present != nil {
+			for at, end := j.present.NextClear(pfn), pfn+uint64(len(ps)); at < end; at = j.present.NextClear(at) {
+				next := min(j.present.NextSet(at), end)
+				missing.Add(ps[at-pfn : next-pfn])
+				into.ClearRange(at, next-at)
+				at = next
+			}
+		}
 		return nil
 	})
+	j.Plan.Missing = missing
 	if have != nil {
 		for r := range have.Runs() {
 			into.ClearRange(r.PFN, r.Count)
@@ -68,24 +79,60 @@ func (j *Job) scan(into, have *kdump.Bitmap) (pages.Counts, error) {
 // plan looks at all pages.
 func (j *Job) plan(ctx context.Context) error {
 	j.wanted = kdump.NewBitmap(j.dump.MaxPFN())
-	src, err := j.source.Pages()
-	switch {
-	case err == nil:
-		j.pages = src
-		if j.Plan.Counts, err = j.scan(j.wanted, nil); err != nil {
-			return fmt.Errorf("find out what pages are used for: %w", err)
-		}
-		j.Plan.Known = true
-	case j.options.Kind == Complete:
-		for r := range j.dump.Present() {
-			j.wanted.SetRange(r.PFN, r.Count)
-		}
-		j.within()
-	default:
+	if j.options.AsIs {
+		j.takePresent()
+	} else if err := j.choose(); err != nil {
 		return err
 	}
 	j.Plan.Pages = j.wanted.Count()
 	return j.estimate(ctx)
+}
+
+// choose sets wanted by the uses of pages.
+func (j *Job) choose() error {
+	src, err := j.source.Pages()
+	switch {
+	case err == nil:
+		j.pages = src
+		if !j.source.Live() {
+			j.present = presentOf(j.dump)
+		}
+		if j.Plan.Counts, err = j.scan(j.wanted, nil); err != nil {
+			return fmt.Errorf("find out what pages are used for: %w", err)
+		}
+		j.Plan.Known = j.Plan.Counts.Pages[pages.Unknown] < j.Plan.Counts.RAM()
+		if !j.source.Live() {
+			return j.checkHeld()
+		}
+	case j.options.Kind == Complete:
+		j.takePresent()
+	default:
+		return err
+	}
+	return nil
+}
+
+// takePresent wants all that the source's dump has.
+func (j *Job) takePresent() {
+	for r := range j.dump.Present() {
+		j.wanted.SetRange(r.PFN, r.Count)
+	}
+	j.within()
+}
+
+// presentOf is the set of pages that a dump has, nil if it has all.
+func presentOf(d *kdump.Dump) *kdump.Bitmap {
+	set, all := kdump.NewBitmap(d.MaxPFN()), true
+	for r := range d.PageRuns(0, d.MaxPFN()) {
+		if r.State == kdump.PagePresent {
+			set.SetRange(r.PFN, r.Count)
+		}
+		all = all && r.State != kdump.PageExcluded
+	}
+	if all {
+		return nil
+	}
+	return set
 }
 
 // within drops what is not in the ranges of memory.
@@ -101,7 +148,7 @@ func (j *Job) within() {
 
 // samplePages is how many pages are compressed to find out how well that works
 // with this memory: some 10 ms of work.
-const samplePages = 1024
+const samplePages = 256
 
 // estimate sets Plan.Estimate.
 func (j *Job) estimate(ctx context.Context) error {
@@ -154,7 +201,7 @@ func every(set *kdump.Bitmap, step uint64) iter.Seq[kdump.PageRun] {
 // trial returns the size of a dump of some pages.
 func (j *Job) trial(ctx context.Context, wanted iter.Seq[kdump.PageRun]) (uint64, error) {
 	w := &measure{}
-	k, err := diskdump.NewWriter(w, j.dump, diskdump.Options{Compression: j.options.Compression})
+	k, err := diskdump.NewWriter(w, j.dump, diskdump.Options{Compression: j.options.Compression, Fast: j.fast()})
 	if err != nil {
 		return 0, err
 	}

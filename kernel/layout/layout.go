@@ -79,6 +79,7 @@ func Open(d *kdump.Dump) (*Kernel, error) {
 	}
 	k := &Kernel{Info: ParseInfo(d.VMCoreInfo), Machine: d.Arch, dump: d, moduleB: make(map[string]moduleBTF)}
 	k.Space = &Space{mem: d.Memory, maxTables: d.Pages() + 1024}
+	k.Space.setSegments(d.Segments)
 	var err error
 	switch d.Arch {
 	case arch.AMD64:

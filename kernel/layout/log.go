@@ -92,7 +92,16 @@ func (k *Kernel) ringLog() ([]LogRecord, error) {
 	return r.records(), nil
 }
 
-func (k *Kernel) readRing() (*ring, error) {
+// ringRanges are where a ring lies.
+type ringRanges struct {
+	symbol             uint64 // of the pointer to it
+	ring               Range  // struct printk_ringbuffer
+	descs, infos, text Range
+}
+
+// findRing finds the ring without reading what it holds.
+func (k *Kernel) findRing() (*ring, ringRanges, error) {
+	var at ringRanges
 	q := &keys{info: k.Info}
 	counter := q.offset("atomic_long_t.counter")
 	descRing, textRing := q.offset("printk_ringbuffer.desc_ring"), q.offset("printk_ringbuffer.text_data_ring")
@@ -100,6 +109,7 @@ func (k *Kernel) readRing() (*ring, error) {
 	head, tail := q.offset("prb_desc_ring.head_id")+counter, q.offset("prb_desc_ring.tail_id")+counter
 	sizeBits, data := q.offset("prb_data_ring.size_bits"), q.offset("prb_data_ring.data")
 	block := q.offset("prb_desc.text_blk_lpos")
+	at.ring.Size = q.size("printk_ringbuffer")
 	r := &ring{
 		descSize: q.size("prb_desc"), infoSize: q.size("printk_info"),
 		state: q.offset("prb_desc.state_var") + counter,
@@ -107,26 +117,36 @@ func (k *Kernel) readRing() (*ring, error) {
 		stamp: q.offset("printk_info.ts_nsec"), length: q.offset("printk_info.text_len"), seq: q.offset("printk_info.seq"),
 	}
 	if q.err != nil {
-		return nil, q.err
+		return nil, at, q.err
 	}
 	if max(r.state, r.begin, r.next)+8 > r.descSize || max(r.stamp+8, r.length+4, r.seq+8) > r.infoSize {
-		return nil, fmt.Errorf("layout: members lie outside of struct prb_desc or struct printk_info")
+		return nil, at, fmt.Errorf("layout: members lie outside of struct prb_desc or struct printk_info")
 	}
-	symbol, _ := k.Info.Symbol("prb")
-	prb, err := k.Space.Uint64(symbol)
+	at.symbol, _ = k.Info.Symbol("prb")
+	m := reader{space: k.Space}
+	prb := m.uint64(at.symbol)
+	bits, textBits := m.uint32(prb+descRing+countBits), m.uint32(prb+textRing+sizeBits)
+	r.head, r.tail = m.uint64(prb+descRing+head), m.uint64(prb+descRing+tail)
+	if m.err == nil && (bits > 26 || textBits > 28 || textBits < 3) {
+		return nil, at, fmt.Errorf("layout: log of 2^%d messages and 2^%d bytes: implausible", bits, textBits)
+	}
+	r.count = 1 << bits
+	at.ring.Addr = prb
+	at.descs = Range{m.uint64(prb + descRing + descs), r.count * r.descSize}
+	at.infos = Range{m.uint64(prb + descRing + infos), r.count * r.infoSize}
+	at.text = Range{m.uint64(prb + textRing + data), 1 << textBits}
+	return r, at, m.err
+}
+
+func (k *Kernel) readRing() (*ring, error) {
+	r, at, err := k.findRing()
 	if err != nil {
 		return nil, err
 	}
 	m := reader{space: k.Space}
-	bits, textBits := m.uint32(prb+descRing+countBits), m.uint32(prb+textRing+sizeBits)
-	r.head, r.tail = m.uint64(prb+descRing+head), m.uint64(prb+descRing+tail)
-	if m.err == nil && (bits > 26 || textBits > 28 || textBits < 3) {
-		return nil, fmt.Errorf("layout: log of 2^%d messages and 2^%d bytes: implausible", bits, textBits)
-	}
-	r.count = 1 << bits
-	r.descs = m.bytes(m.uint64(prb+descRing+descs), r.count*r.descSize, maxLog)
-	r.infos = m.bytes(m.uint64(prb+descRing+infos), r.count*r.infoSize, maxLog)
-	r.text = m.bytes(m.uint64(prb+textRing+data), 1<<textBits, maxLog)
+	r.descs = m.bytes(at.descs.Addr, at.descs.Size, maxLog)
+	r.infos = m.bytes(at.infos.Addr, at.infos.Size, maxLog)
+	r.text = m.bytes(at.text.Addr, at.text.Size, maxLog)
 	return r, m.err
 }
 
@@ -158,17 +178,36 @@ func (r *ring) record(id uint64) (LogRecord, bool) {
 	if s := state >> 62; state&descIDMask != id || s != descCommitted && s != descFinalized {
 		return LogRecord{}, false
 	}
-	info := r.infos[id%r.count*r.infoSize:]
-	// struct printk_info: text_len u16, facility u8, flags 5 bits, level 3 bits.
-	rec := LogRecord{
+	rec := r.header(r.infos[id%r.count*r.infoSize:])
+	from, n, ok := r.block(le.Uint64(d[r.begin:]), le.Uint64(d[r.next:]), uint64(len(r.text)))
+	if !ok {
+		return LogRecord{}, false
+	}
+	n = min(n, r.textLen(r.infos[id%r.count*r.infoSize:]))
+	rec.Text = string(r.text[from : from+n])
+	return rec, true
+}
+
+// header reads struct printk_info: text_len u16, facility u8, flags 5 bits,
+// level 3 bits.
+func (r *ring) header(info []byte) LogRecord {
+	le := binary.LittleEndian
+	return LogRecord{
 		Seq: le.Uint64(info[r.seq:]), Time: time.Duration(le.Uint64(info[r.stamp:])),
 		Facility: int(info[r.length+2]), Level: int(info[r.length+3] >> 5),
 	}
-	begin, next := le.Uint64(d[r.begin:]), le.Uint64(d[r.next:])
+}
+
+func (r *ring) textLen(info []byte) uint64 {
+	return uint64(binary.LittleEndian.Uint16(info[r.length:]))
+}
+
+// block returns where in a ring of size bytes the text of a message lies, whose
+// block goes from begin to next, and for how long at most.
+func (r *ring) block(begin, next, size uint64) (from, n uint64, ok bool) {
 	if begin&1 == 1 { // a message without text
-		return rec, begin == next || next&1 == 1
+		return 0, 0, begin == next || next&1 == 1
 	}
-	size := uint64(len(r.text))
 	begin, next = begin%size, next%size
 	if next == 0 { // the block ends where the ring does
 		next = size
@@ -178,67 +217,107 @@ func (r *ring) record(id uint64) (LogRecord, bool) {
 	}
 	begin += 8 // the id of the descriptor
 	if begin > next {
-		return LogRecord{}, false
+		return 0, 0, false
 	}
-	length := min(uint64(le.Uint16(info[r.length:])), next-begin)
-	rec.Text = string(r.text[begin : begin+length])
-	return rec, true
+	return begin, next - begin, true
 }
 
-// recordLog reads the log of kernels before 5.10: log_buf holds struct
-// printk_log, each followed by its text.
-func (k *Kernel) recordLog() ([]LogRecord, error) {
+// records is the log of kernels before 5.10: log_buf holds struct printk_log,
+// each followed by its text.
+type records struct {
+	at                           [4]uint64 // of log_buf, log_buf_len, log_first_idx, log_next_idx
+	buf                          Range
+	first, end                   uint64 // offsets in buf: of the oldest message, and behind the newest
+	head, stamp, length, textLen uint64 // struct printk_log: its size, and offsets
+}
+
+func (k *Kernel) findRecords() (*records, error) {
 	q := &keys{info: k.Info}
-	head := q.size("printk_log")
-	stamp, length, textLen := q.offset("printk_log.ts_nsec"), q.offset("printk_log.len"), q.offset("printk_log.text_len")
-	if q.err == nil && max(stamp+8, length+2, textLen+6) > head {
+	r := &records{head: q.size("printk_log"), stamp: q.offset("printk_log.ts_nsec"), length: q.offset("printk_log.len"), textLen: q.offset("printk_log.text_len")}
+	if q.err == nil && max(r.stamp+8, r.length+2, r.textLen+6) > r.head {
 		q.err = fmt.Errorf("layout: members lie outside of struct printk_log")
 	}
-	var at [4]uint64
 	for i, name := range []string{"log_buf", "log_buf_len", "log_first_idx", "log_next_idx"} {
 		a, ok := k.Info.Symbol(name)
 		if !ok && q.err == nil {
 			q.err = &MissingError{What: "SYMBOL(" + name + ")"}
 		}
-		at[i] = a
+		r.at[i] = a
 	}
 	if q.err != nil {
-		return nil, fmt.Errorf("read kernel log: %w", q.err)
+		return nil, q.err
 	}
 	m := reader{space: k.Space}
-	buf := m.bytes(m.uint64(at[0]), uint64(m.uint32(at[1])), maxLog)
-	index, end := uint64(m.uint32(at[2])), uint64(m.uint32(at[3]))
-	if m.err != nil {
-		return nil, fmt.Errorf("read kernel log: %w", m.err)
-	}
-	var out []LogRecord
-	le := binary.LittleEndian
-	size := uint64(len(buf))
-	for n := uint64(0); index != end && n <= size; {
-		if index+head > size {
-			return out, fmt.Errorf("layout: message of the kernel log at %d of %d bytes", index, size)
+	r.buf = Range{m.uint64(r.at[0]), uint64(m.uint32(r.at[1]))}
+	r.first, r.end = uint64(m.uint32(r.at[2])), uint64(m.uint32(r.at[3]))
+	return r, m.err
+}
+
+// walk calls f for each message, the oldest first, with its offset in the
+// buffer and the bytes that it takes there. lengthAt reads 16 bits of the
+// buffer.
+func (r *records) walk(lengthAt func(off uint64) (uint64, error), f func(index, step uint64) error) error {
+	size := r.buf.Size
+	for index, n := r.first, uint64(0); index != r.end && n <= size; {
+		if index+r.head > size {
+			return fmt.Errorf("layout: message of the kernel log at %d of %d bytes", index, size)
 		}
-		r := buf[index:]
-		step := uint64(le.Uint16(r[length:]))
+		step, err := lengthAt(index + r.length)
+		if err != nil {
+			return err
+		}
 		if step == 0 { // the rest of the buffer is not used
 			if index == 0 {
 				break
 			}
-			index, n = 0, n+head
+			index, n = 0, n+r.head
 			continue
 		}
-		text := uint64(le.Uint16(r[textLen:]))
-		if step < head || text > step-head || index+step > size {
-			return out, fmt.Errorf("layout: message of the kernel log at %d has a length of %d", index, step)
+		if step < r.head || index+step > size {
+			return fmt.Errorf("layout: message of the kernel log at %d has a length of %d", index, step)
 		}
-		// After text_len: dict_len u16, facility u8, flags 5 bits, level 3 bits.
-		out = append(out, LogRecord{
-			Time: time.Duration(le.Uint64(r[stamp:])), Facility: int(r[textLen+4]), Level: int(r[textLen+5] >> 5),
-			Text: string(r[head : head+text]),
-		})
+		if err := f(index, step); err != nil {
+			return err
+		}
 		index, n = index+step, n+step
 	}
-	return out, nil
+	return nil
+}
+
+func (k *Kernel) recordLog() ([]LogRecord, error) {
+	r, err := k.findRecords()
+	if err != nil {
+		return nil, fmt.Errorf("read kernel log: %w", err)
+	}
+	m := reader{space: k.Space}
+	buf := m.bytes(r.buf.Addr, r.buf.Size, maxLog)
+	if m.err != nil {
+		return nil, fmt.Errorf("read kernel log: %w", m.err)
+	}
+	var out []LogRecord
+	err = r.walk(func(off uint64) (uint64, error) { return uint64(binary.LittleEndian.Uint16(buf[off:])), nil }, func(index, step uint64) error {
+		rec, err := r.record(buf[index : index+step])
+		if err != nil {
+			return fmt.Errorf("layout: message of the kernel log at %d: %w", index, err)
+		}
+		out = append(out, rec)
+		return nil
+	})
+	return out, err
+}
+
+// record reads a message. After text_len come dict_len u16, facility u8, flags
+// 5 bits, level 3 bits.
+func (r *records) record(b []byte) (LogRecord, error) {
+	le := binary.LittleEndian
+	text := uint64(le.Uint16(b[r.textLen:]))
+	if text > uint64(len(b))-r.head {
+		return LogRecord{}, fmt.Errorf("text of %d bytes in %d", text, len(b))
+	}
+	return LogRecord{
+		Time: time.Duration(le.Uint64(b[r.stamp:])), Facility: int(b[r.textLen+4]), Level: int(b[r.textLen+5] >> 5),
+		Text: string(b[r.head : r.head+text]),
+	}, nil
 }
 
 // reader reads virtual memory and keeps the first error.

@@ -77,8 +77,10 @@ type Space struct {
 	mmu     mmu
 	root    uint64 // physical address of the kernel's topmost page table
 	linears []linear
-	direct  linear // the direct map; size 0 if unknown
-	pacMask uint64
+	// segments are what the dump's headers say of virtual addresses.
+	segments []linear
+	direct   linear // the direct map; size 0 if unknown
+	pacMask  uint64
 	// maxTables bounds the page tables that a walk reads: there cannot be more
 	// than pages of memory.
 	maxTables uint64
@@ -119,7 +121,11 @@ func (s *Space) Translate(va uint64) (phys, run uint64, err error) {
 			return l.phys + (va - l.virt), l.size - (va - l.virt), nil
 		}
 	}
-	return s.TranslateIn(s.root, va)
+	phys, run, err = s.TranslateIn(s.root, va)
+	if err != nil {
+		return s.bySegment(va, err)
+	}
+	return phys, run, nil
 }
 
 // TranslateIn translates with the page table at the physical address root,

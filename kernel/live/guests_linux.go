@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"procdump/kernel/layout"
 	"procdump/kernel/pages"
 )
 
@@ -21,7 +20,7 @@ func (s *Source) findGuests(root Root) *pages.Set {
 	if _, err := os.Stat(filepath.Join(root.Sys, "module/kvm")); err != nil {
 		return &pages.Set{} // no KVM, neither as a module nor as a part of the kernel
 	}
-	set, vms, err := s.listGuests(root)
+	set, vms, err := s.listGuests()
 	if err == nil {
 		s.Guests = Guests{VMs: vms, Pages: set.Len()}
 		return set
@@ -36,38 +35,14 @@ func (s *Source) findGuests(root Root) *pages.Set {
 }
 
 // listGuests walks KVM's memory slots in the kernel's memory.
-func (s *Source) listGuests(root Root) (*pages.Set, int, error) {
+func (s *Source) listGuests() (*pages.Set, int, error) {
 	none := &pages.Set{}
-	k, err := layout.Open(s.dump)
+	k, err := s.Kernel()
 	if err != nil {
 		return none, 0, err
 	}
-	k.UseSymbols(func(name string) (uint64, bool) { return kallsyms(root, name) })
-	if b, err := os.ReadFile(filepath.Join(root.Sys, "kernel/btf/vmlinux")); err == nil {
-		if err := k.UseBTF(b); err != nil {
-			return none, 0, err
-		}
-	}
 	vms, set, err := pages.Guests(k)
 	return set, len(vms), err
-}
-
-// kallsyms looks a symbol of the kernel up, not of a module. Addresses are zero
-// for those who may not see them (kptr_restrict).
-func kallsyms(root Root, name string) (uint64, bool) {
-	f, err := os.Open(filepath.Join(root.Proc, "kallsyms"))
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	for in := bufio.NewScanner(f); in.Scan(); {
-		// "ffffffff81000000 T _text"; a fourth word is the module's.
-		if w := strings.Fields(in.Text()); len(w) == 3 && w[2] == name {
-			addr, err := strconv.ParseUint(w[0], 16, 64)
-			return addr, err == nil && addr != 0
-		}
-	}
-	return 0, false
 }
 
 // A mapping of a process with virtual machines counts as their memory from

@@ -41,6 +41,7 @@ type Source struct {
 	// Warnings say what could not be found out.
 	Warnings []string
 
+	root     Root
 	dump     *kdump.Dump
 	files    []io.Closer
 	pages    pages.Source // nil: not known, for the reason pagesErr

@@ -2,6 +2,7 @@ package live
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -16,7 +17,27 @@ import (
 // Open opens the running kernel. Where the uses of pages cannot be read it
 // succeeds, and Pages tells why.
 func Open(root Root) (*Source, error) {
-	s := &Source{}
+	s, err := OpenMemory(root)
+	if err != nil {
+		return nil, err
+	}
+	flags, err := openFlags(root)
+	if err != nil {
+		s.pagesErr = err
+		return s, nil
+	}
+	s.files = append(s.files, flags)
+	s.pages = pages.NewFlags(flags)
+	if guests := s.findGuests(root); guests.Len() > 0 {
+		s.pages = &pages.Overlay{Source: s.pages, Guests: guests}
+	}
+	return s, nil
+}
+
+// OpenMemory opens the running kernel without the uses of its pages, which
+// takes less time.
+func OpenMemory(root Root) (*Source, error) {
+	s := &Source{root: root, pagesErr: errors.New("the uses of pages were not asked for")}
 	if err := s.open(root); err != nil {
 		s.Close()
 		return nil, err
@@ -53,21 +74,7 @@ func (s *Source) open(root Root) error {
 	}
 	d.FillFromInfo()
 	s.blankCPUs(root)
-	flags, err := openFlags(root)
-	if err != nil {
-		s.pagesErr = err
-		return nil
-	}
-	s.files = append(s.files, flags)
-	s.pages = pages.NewFlags(flags)
-	if guests := s.findGuests(root); guests.Len() > 0 {
-		s.pages = &pages.Overlay{Source: s.pages, Guests: guests}
-	}
 	return nil
-}
-
-func (s *Source) warn(format string, args ...any) {
-	s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...))
 }
 
 // readRAM sets the ranges of memory: what is both RAM and in the direct map.

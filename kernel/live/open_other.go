@@ -12,3 +12,6 @@ import (
 func Open(Root) (*Source, error) {
 	return nil, fmt.Errorf("read the memory of the running kernel: %w on %s", errors.ErrUnsupported, runtime.GOOS)
 }
+
+// OpenMemory is for Linux.
+func OpenMemory(root Root) (*Source, error) { return Open(root) }

@@ -1,7 +1,18 @@
 // Package settings holds how the machine wants its kernel dumps: what
 // HKLM\SYSTEM\CurrentControlSet\Control\CrashControl is on Windows, in one TOML
-// file.
+// file. The names of Windows' values are understood wherever a key is.
+//
+// The file is flat: one line for each key, no tables. Save writes all keys, each
+// under a comment that explains it, and always in the same order. A file that
+// lacks keys means their defaults; a key that there is not is an error, because
+// a setting that was meant and is not heeded shows only after the crash.
+//
+// Windows' names and meanings are those of "Memory dump file options" and
+// "Configure system failure and recovery options" at learn.microsoft.com.
 package settings
+
+// File is where the settings of the machine are.
+const File = "/etc/procdump/kernel.toml"
 
 // Kind is what a dump at a crash holds.
 type Kind string
@@ -16,9 +27,14 @@ const (
 	Active    Kind = "active"
 )
 
+// kinds are all kinds, as they are listed.
+var kinds = []Kind{Automatic, Kernel, Active, Complete, Small, None}
+
+// compressions are the methods, the default first.
+var compressions = []string{"zstd", "snappy", "zlib", "none"}
+
 // Settings are all settings. The names of the keys in the file and on the
-// command line are those of the toml tags; Windows' own names are understood,
-// too.
+// command line are those of the toml tags.
 type Settings struct {
 	// Kind is what is dumped (CrashDumpEnabled, FilterPages).
 	Kind Kind `toml:"kind" json:"kind"`
@@ -32,7 +48,7 @@ type Settings struct {
 	// (MinidumpDir), SmallCount how many of them are kept (MinidumpsCount).
 	SmallFolder string `toml:"small_folder" json:"smallFolder"`
 	SmallCount  int    `toml:"small_count" json:"smallCount"`
-	// Overwrite lets a new dump replace an older one of the same name
+	// Overwrite lets a new dump replace the older ones that File has named
 	// (Overwrite).
 	Overwrite bool `toml:"overwrite" json:"overwrite"`
 	// Keep keeps the dump even where the disk is nearly full
@@ -46,3 +62,23 @@ type Settings struct {
 	// LogEvent has the next boot write what was dumped to the log (LogEvent).
 	LogEvent bool `toml:"log_event" json:"logEvent"`
 }
+
+// Default returns the settings of a machine that has no file. They are
+// Windows', where Windows has them.
+func Default() Settings {
+	return Settings{
+		Kind:        Automatic,
+		Folder:      "/var/crash",
+		File:        "vmcore.kdump",
+		SmallFolder: "/var/crash/small",
+		SmallCount:  50,
+		Overwrite:   true,
+		Compression: compressions[0],
+		Reboot:      true,
+		LogEvent:    true,
+	}
+}
+
+// Raw tells whether dumps go to a block device that is written without a file
+// system.
+func (s Settings) Raw() bool { return isDevice(s.Folder) }

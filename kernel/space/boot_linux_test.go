@@ -1,0 +1,464 @@
+package space
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"procdump/kernel/rescue"
+	"procdump/kernel/settings"
+	"procdump/kernel/small"
+	"procdump/kernel/superblock"
+	"procdump/victims/need"
+)
+
+// smallDump is an ELF core file of one note.
+func smallDump(owner string, kind uint32) []byte {
+	var note bytes.Buffer
+	owner += "\x00"
+	desc := []byte("{}\x00\x00")
+	binary.Write(&note, binary.LittleEndian, []uint32{uint32(len(owner)), uint32(len(desc)), kind})
+	note.WriteString(owner + strings.Repeat("\x00", (4-len(owner)%4)%4))
+	note.Write(desc)
+	var b bytes.Buffer
+	b.WriteString("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+	binary.Write(&b, binary.LittleEndian, []uint16{4, 62})
+	binary.Write(&b, binary.LittleEndian, uint32(1))
+	binary.Write(&b, binary.LittleEndian, []uint64{0, 64, 0})
+	binary.Write(&b, binary.LittleEndian, uint32(0))
+	binary.Write(&b, binary.LittleEndian, []uint16{64, 56, 1, 64, 0, 0})
+	binary.Write(&b, binary.LittleEndian, []uint32{4, 0})
+	binary.Write(&b, binary.LittleEndian, []uint64{120, 0, 0, uint64(note.Len()), uint64(note.Len()), 4})
+	b.Write(note.Bytes())
+	return b.Bytes()
+}
+
+// crashed is a machine at the boot after a crash.
+type crashed struct {
+	t   *testing.T
+	m   *Manager
+	log []string
+}
+
+func newCrashed(t *testing.T) *crashed {
+	c := &crashed{t: t, m: manager(t, t.TempDir())}
+	c.m.Log = func(l Level, text string) { c.log = append(c.log, fmt.Sprintf("%d %s", l, text)) }
+	return c
+}
+
+// put makes a file in the folder of the dumps.
+func (c *crashed) put(name string, content []byte) string {
+	c.t.Helper()
+	path := filepath.Join(c.m.Settings.Folder, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600)); err != nil {
+		c.t.Fatal(err)
+	}
+	return path
+}
+
+func (c *crashed) record(r rescue.Record) {
+	c.t.Helper()
+	b, err := r.Encode()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.put(rescue.RecordName, b)
+}
+
+func (c *crashed) boot() *Report {
+	c.t.Helper()
+	r, err := c.m.AfterBoot()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if len(r.Warnings) > 0 {
+		c.t.Errorf("warnings: %q", r.Warnings)
+	}
+	return r
+}
+
+func (c *crashed) files() string {
+	c.t.Helper()
+	var names []string
+	err := filepath.WalkDir(c.m.Settings.Folder, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			p, err = filepath.Rel(c.m.Settings.Folder, p)
+			names = append(names, p)
+		}
+		return err
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.Join(names, " ")
+}
+
+// good is the record of a dump as it should be.
+func good() rescue.Record {
+	return rescue.Record{Time: day0.Add(-time.Minute), Release: "6.1.0", Panic: "sysrq triggered crash", Wanted: settings.Automatic,
+		Kind: settings.Automatic, File: "/crash/vmcore.kdump", SizeBytes: 34 * mib, DiskBytes: 34 * mib, Verified: true,
+		Small: "/crash/small/small_260301_115900.elf", Step: "end", Finished: true}
+}
+
+var kdumpHead = append([]byte("KDUMP   "), make([]byte, 4088)...)
+
+func ours() []byte { return smallDump(small.NoteOwner, small.NoteType) }
+
+func TestSmallName(t *testing.T) {
+	if smallName != rescue.SmallName {
+		t.Errorf("the crash kernel writes %s, and %s is looked for", rescue.SmallName, smallName)
+	}
+}
+
+func TestAfterBoot(t *testing.T) {
+	c := newCrashed(t)
+	if r := c.boot(); r.Outcome != nil || len(c.log) > 0 {
+		t.Errorf("without a crash: %+v", r)
+	}
+	c.record(good())
+	dump := c.put("vmcore.kdump", kdumpHead)
+	small := c.put("small/small_260301_115900.elf", ours())
+	if !c.m.Status().Pending {
+		t.Error("the record is not pending")
+	}
+	r := c.boot()
+	if o := r.Outcome; o == nil || o.Dump != dump || o.Small != small || len(o.Notes) > 0 || !o.Seen.Equal(day0) {
+		t.Fatalf("%+v", o)
+	}
+	want := "0 the kernel crashed at " + clock(day0.Add(-time.Minute)) + " (sysrq triggered crash): automatic dump of 34.0 MB in " + dump + "; small dump " + small
+	if len(c.log) != 1 || c.log[0] != want {
+		t.Errorf("logged %q\nwant   %q", c.log, want)
+	}
+	if got := c.files(); got != "small/small_260301_115900.elf vmcore.kdump" {
+		t.Error(got)
+	}
+	if r := c.boot(); r.Outcome != nil || len(c.log) != 1 {
+		t.Errorf("again at the next boot: %+v", r)
+	}
+	// Space is set aside by what the dump took.
+	c.m.Measure = nil
+	c.m.Settings.Kind = settings.Kernel
+	reserve(t, c.m)
+	if s := c.m.Status(); s.EstimateBytes != 34*mib || s.Last == nil || s.Last.Dump != dump || s.Pending {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestBoots is the course of a machine with real files: each boot takes the
+// record, and sets space aside.
+func TestBoots(t *testing.T) {
+	c := newCrashed(t)
+	now := day0
+	c.m.Now = func() time.Time { return now }
+	c.m.Measure = func(context.Context) (Measure, error) { return Measure{Memory: 256 * mib, Estimate: 20 * mib}, nil }
+	const estimated, dumped, whole = 112 * mib, 144 * mib, 272 * mib // the dump has 34 MiB
+	boot := func(what string, want int64) {
+		t.Helper()
+		c.boot()
+		reserve(t, c.m)
+		st, err := os.Stat(filepath.Join(c.m.Settings.Folder, ReservedName))
+		if err != nil || st.Size() != want {
+			t.Fatalf("%s: %v, %v; want %s set aside", what, st, err, size(want))
+		}
+		if s := c.m.Status(); s.ReservedBytes < want || s.GrownUntil.IsZero() != (want != whole) {
+			t.Errorf("%s: %+v", what, s)
+		}
+	}
+	// crash is what the crash kernel does.
+	crash := func(rec rescue.Record) {
+		t.Helper()
+		if err := os.Remove(filepath.Join(c.m.Settings.Folder, ReservedName)); err != nil {
+			t.Fatal(err)
+		}
+		rec.Time, rec.Small = now, ""
+		c.record(rec)
+		if rec.File != "" {
+			c.put("vmcore.kdump", kdumpHead)
+		}
+	}
+	full := good()
+	full.Kind, full.File, full.DiskBytes, full.NoSpace, full.NeededBytes = "", "", 0, true, 150*mib
+	boot("first", estimated)
+	now = now.Add(day)
+	crash(good())
+	boot("after a dump that fits", dumped)
+	now = now.Add(day)
+	crash(full)
+	boot("after one that does not", whole)
+	at := now
+	now = at.Add(10 * day)
+	crash(good())
+	boot("after one that fits again", whole)
+	now = at.Add(FourWeeks - time.Minute)
+	boot("just before four weeks", whole)
+	now = at.Add(FourWeeks)
+	boot("four weeks after the one that did not", dumped)
+	now = at.Add(10*day + FourWeeks)
+	boot("four weeks after the last", estimated)
+	if len(c.log) != 3 {
+		t.Errorf("%d crashes logged: %q", len(c.log), c.log)
+	}
+}
+
+// TestAfterBootTwice has the machine fail between the state and the record.
+func TestAfterBootTwice(t *testing.T) {
+	c := newCrashed(t)
+	c.record(good())
+	c.put("vmcore.kdump", kdumpHead)
+	c.boot()
+	c.record(good())
+	if r := c.boot(); r.Outcome != nil || len(c.log) != 1 {
+		t.Errorf("%+v, %q", r, c.log)
+	}
+	if got := c.files(); got != "vmcore.kdump" {
+		t.Error(got)
+	}
+	next := good()
+	next.Time = day0
+	c.record(next)
+	if r := c.boot(); r.Outcome == nil || len(c.log) != 2 {
+		t.Errorf("the next crash: %+v, %q", r, c.log)
+	}
+}
+
+func TestAfterBootNoSpace(t *testing.T) {
+	c := newCrashed(t)
+	rec := good()
+	rec.Kind, rec.File, rec.Verified, rec.NoSpace, rec.NeededBytes, rec.FreeBytes = "", "", false, true, 900*mib, 200*mib
+	rec.SizeBytes, rec.DiskBytes = 0, 0
+	c.record(rec)
+	small := c.put("small/small_260301_115900.elf", ours())
+	o := c.boot().Outcome
+	if o == nil || o.Dump != "" || o.Small != small {
+		t.Fatalf("%+v", o)
+	}
+	want := "no dump; the automatic dump found no room: it needed 900.0 MB, and 200.0 MB were free; small dump " + small
+	if len(c.log) != 1 || !strings.HasPrefix(c.log[0], "1 ") || !strings.HasSuffix(c.log[0], want) {
+		t.Errorf("logged %q, want %q", c.log, want)
+	}
+	s := c.m.Status()
+	if !s.LastCrashTime.Equal(rec.Time) || !s.GrownUntil.Equal(rec.Time.Add(FourWeeks)) {
+		t.Errorf("%+v", s)
+	}
+	text := fmt.Sprint(s.Lines())
+	if !strings.Contains(text, want) || !strings.Contains(text, "as large as memory until") {
+		t.Errorf("status %s lacks %q", text, want)
+	}
+	if r := reserve(t, c.m); r.Bytes < gib {
+		t.Errorf("%s set aside, less than the memory of 1 GB", size(r.Bytes))
+	}
+}
+
+func TestAfterBootLowDisk(t *testing.T) {
+	for _, low := range []struct {
+		free int64
+		keep bool
+		kind settings.Kind
+		gone bool
+	}{{9 * gib, false, settings.Automatic, true}, {10 * gib, false, settings.Automatic, false}, {9 * gib, true, settings.Automatic, false}, {9 * gib, false, settings.Small, false}} {
+		c := newCrashed(t)
+		c.m.Settings.Keep = low.keep
+		c.m.Disk = func(string) (Disk, error) { return Disk{Size: 100 * gib, Free: low.free}, nil }
+		rec := good()
+		if rec.Wanted = low.kind; low.kind == settings.Small {
+			rec.Kind, rec.File = "", ""
+		}
+		c.record(rec)
+		small := c.put("small/small_260301_115900.elf", ours())
+		dump := c.put("vmcore.kdump", kdumpHead)
+		o := c.boot().Outcome
+		if o.Small != small || existing(small) == "" {
+			t.Errorf("%+v: the small dump is gone", low)
+		}
+		if (existing(dump) == "") != low.gone || len(o.Notes) > 0 != low.gone {
+			t.Errorf("%+v: %s, notes %q", low, c.files(), o.Notes)
+		}
+		if low.gone && (o.Dump != "" || !strings.Contains(fmt.Sprint(c.m.Status().Lines()), "set keep=true")) {
+			t.Errorf("%+v: %v", low, c.m.Status().Lines())
+		}
+		if low.gone && !strings.Contains(c.log[0], "of the disk were free, less than 10.0 GB") {
+			t.Errorf("%+v: %q", low, c.log)
+		}
+		if level := c.log[0][0]; level != '0' && !low.gone {
+			t.Errorf("%+v: %q", low, c.log)
+		}
+	}
+}
+
+func TestAfterBootPrunesSmall(t *testing.T) {
+	c := newCrashed(t)
+	c.m.Settings.SmallCount = 3
+	var keep []string
+	for _, name := range []string{"small_260228_235959.elf", "small_260301_000000.elf", "small_260301_100000.elf", "small_260301_100000-2.elf", "small_260301_100000-10.elf"} {
+		c.put("small/"+name, ours())
+	}
+	// What is not ours by name or by content.
+	for name, content := range map[string][]byte{"small_260101_000000.elf.bak": ours(), "notes.txt": nil, "small_260101_000001.elf": []byte("mine"),
+		"small_260101_000002.elf": smallDump("CORE", small.NoteType), "small_260101_000003.elf": smallDump(small.NoteOwner, 1),
+		"small_260101_000004.elf": append(ours(), make([]byte, small.MaxSize)...), "small_260101_000005.elf": ours()[:100]} {
+		keep = append(keep, filepath.Base(c.put("small/"+name, content)))
+	}
+	if err := os.Symlink("small_260301_000000.elf", filepath.Join(c.m.Settings.SmallFolder, "small_250101_000000.elf")); err != nil {
+		t.Fatal(err)
+	}
+	keep = append(keep, "small_250101_000000.elf", "small_260301_100000-10.elf", "small_260301_100000-2.elf", "small_260301_115900.elf")
+	c.record(good())
+	c.put("small/small_260301_115900.elf", ours())
+	o := c.boot().Outcome
+	var got []string
+	entries, err := os.ReadDir(c.m.Settings.SmallFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	slices.Sort(keep)
+	if !slices.Equal(got, keep) {
+		t.Errorf("left are %q\nwant     %q", got, keep)
+	}
+	if len(o.Notes) != 1 || o.Notes[0] != "3 small dumps removed, as 3 are kept" {
+		t.Errorf("%q", o.Notes)
+	}
+}
+
+func TestAfterBootOverwrite(t *testing.T) {
+	for _, overwrite := range []bool{true, false} {
+		for _, verified := range []bool{true, false} {
+			c := newCrashed(t)
+			c.m.Settings.Overwrite, c.m.Settings.File = overwrite, "k_YYMMDD_HHMMSS.kdump"
+			for name, content := range map[string][]byte{"k_260201_000000.kdump": kdumpHead, "k_260201_000000-1.kdump": kdumpHead, "k_260301_115900.kdump": kdumpHead,
+				"k_260101_000000.kdump": []byte("mine"), "other.kdump": kdumpHead} {
+				c.put(name, content)
+			}
+			rec := good()
+			rec.File, rec.Small, rec.Verified = "/crash/k_260301_115900.kdump", "", verified
+			c.record(rec)
+			c.boot()
+			want := "k_260101_000000.kdump k_260201_000000-1.kdump k_260201_000000.kdump k_260301_115900.kdump other.kdump"
+			if overwrite && verified {
+				want = "k_260101_000000.kdump k_260301_115900.kdump other.kdump"
+			}
+			if got := c.files(); got != want {
+				t.Errorf("overwrite %v, verified %v: %s, want %s", overwrite, verified, got, want)
+			}
+		}
+	}
+}
+
+// TestAfterBootElsewhere has the settings change between the crash and the boot.
+func TestAfterBootElsewhere(t *testing.T) {
+	c := newCrashed(t)
+	reserve(t, c.m)
+	c.record(good())
+	dump := c.put("vmcore.kdump", kdumpHead)
+	c.m.Settings.Folder, c.m.Settings.SmallFolder = t.TempDir(), t.TempDir()
+	if o := c.boot().Outcome; o == nil || o.Dump != dump {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestAfterBootDamagedRecord(t *testing.T) {
+	c := newCrashed(t)
+	c.put(rescue.RecordName, []byte(`{"time": 3`))
+	c.put("vmcore.kdump", kdumpHead)
+	r, err := c.m.AfterBoot()
+	if err != nil || len(r.Warnings) != 1 || r.Outcome == nil || len(c.log) != 1 || c.log[0][0] != '1' {
+		t.Errorf("%+v, %v, %q", r, err, c.log)
+	}
+	if got := c.files(); got != rescue.RecordName+".damaged vmcore.kdump" {
+		t.Error(got)
+	}
+	if r := c.boot(); r.Outcome != nil {
+		t.Errorf("%+v", r.Outcome)
+	}
+}
+
+// TestAfterBootUnfinished has the crash kernel die at its work.
+func TestAfterBootUnfinished(t *testing.T) {
+	c := newCrashed(t)
+	c.m.Settings.LogEvent = false
+	c.record(rescue.Record{Wanted: settings.Automatic, Step: "write dump", Failures: []string{"the disk\nis \x1b[1mslow"}})
+	o := c.boot().Outcome
+	if len(c.log) > 0 {
+		t.Errorf("logged without log_event: %q", c.log)
+	}
+	if want := "the kernel crashed: no dump, the crash kernel ended at: write dump; the disk is  [1mslow"; o.Event() != want {
+		t.Errorf("%q, want %q", o.Event(), want)
+	}
+	b, err := os.ReadFile(c.m.StateFile)
+	var s State
+	if err != nil || json.Unmarshal(b, &s) != nil || s.Last == nil || !s.LastCrashTime.IsZero() {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// TestAfterBootDevice has the dump on a device without a file system, with the
+// record and the small dump at its end.
+func TestAfterBootDevice(t *testing.T) {
+	need.Root(t)
+	losetup := need.Tool(t, "losetup")
+	image := filepath.Join(t.TempDir(), "device")
+	const deviceSize = 4 * mib
+	if err := errors.Join(os.WriteFile(image, kdumpHead, 0o600), os.Truncate(image, deviceSize)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(losetup, "-f", "--show", image).CombinedOutput()
+	if err != nil {
+		need.Missing(t, "mount", string(out))
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command(losetup, "-d", device).CombinedOutput(); err != nil {
+			t.Errorf("losetup -d: %s", out)
+		}
+	})
+	c := newCrashed(t)
+	c.m.Settings.Folder = device
+	if r := c.boot(); r.Outcome != nil {
+		t.Errorf("without a crash: %+v", r.Outcome)
+	}
+	rec := good()
+	rec.File, rec.Small, rec.SmallSizeBytes = device, device, int64(len(ours()))
+	b, err := rec.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := make([]byte, rescue.TailSize)
+	binary.LittleEndian.PutUint64(tail[copy(tail, "procdump"):], uint64(len(b)))
+	copy(tail[16:], b)
+	copy(tail[rescue.TailSize-small.MaxSize:], ours())
+	f, err := os.OpenFile(device, os.O_WRONLY|os.O_SYNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(tail, superblock.MarkOffset(deviceSize)+superblock.MarkSize); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	o := c.boot().Outcome
+	want := filepath.Join(c.m.Settings.SmallFolder, "small_"+rec.Time.Local().Format("060102_150405")+".elf")
+	if o == nil || o.Dump != device || o.Small != want {
+		t.Fatalf("%+v, want the small dump %s", o, want)
+	}
+	if got, err := os.ReadFile(want); err != nil || !bytes.Equal(got, ours()) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if r := c.boot(); r.Outcome != nil || len(c.log) != 1 {
+		t.Errorf("the record that stays on the device is taken for a new one: %+v", r.Outcome)
+	}
+	if r := reserve(t, c.m); r.Bytes != 0 || len(r.Warnings) > 0 {
+		t.Errorf("%+v", r)
+	}
+}

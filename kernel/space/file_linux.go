@@ -1,0 +1,163 @@
+package space
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"procdump/internal/sys/fsys"
+	"procdump/kdump/diskdump"
+	"procdump/kernel/capture"
+	"procdump/kernel/live"
+)
+
+// measure looks at the running kernel, and compresses a sample of it.
+func measure(ctx context.Context, compression string) (Measure, error) {
+	src, err := live.Open(live.DefaultRoot)
+	if err != nil {
+		return Measure{}, err
+	}
+	defer src.Close()
+	return measureSource(ctx, src, compression)
+}
+
+// measureSource is measure of any memory.
+func measureSource(ctx context.Context, src capture.Source, compression string) (Measure, error) {
+	m := Measure{Memory: int64(src.Dump().Pages()) * int64(src.Dump().PageSize)}
+	method, err := diskdump.ParseCompression(compression)
+	if err != nil {
+		return m, err
+	}
+	j := capture.NewJob(src, capture.Options{Kind: capture.Kernel, Compression: method, Stream: io.Discard})
+	defer j.Discard()
+	if err := j.Prepare(ctx); err != nil {
+		return m, err
+	}
+	m.Estimate = j.Plan.Estimate
+	return m, nil
+}
+
+// diskOf asks for the file system that holds a folder.
+func diskOf(folder string) (Disk, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(folder, &st); err != nil {
+		return Disk{}, &fs.PathError{Op: "statfs", Path: folder, Err: err}
+	}
+	unit := st.Frsize
+	if unit == 0 {
+		unit = st.Bsize
+	}
+	return Disk{Size: int64(st.Blocks) * unit, Free: int64(st.Bavail) * unit}, nil
+}
+
+// lockState keeps other procdumps away from a state file, whose folder it makes,
+// until unlock is called.
+func lockState(path string) (unlock func(), err error) {
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, fmt.Errorf("make folder of the state of the space for dumps: %w", err)
+	}
+	f, err := os.Open(folder)
+	if err != nil {
+		return nil, fmt.Errorf("lock state of the space for dumps: %w", err)
+	}
+	for {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != syscall.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock state of the space for dumps: %w", err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// openReserved opens the file of the space set aside, and makes sure that it is
+// that: nobody else is to have put a link there to have another file cut.
+func openReserved(path string, flags int) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(path, flags|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := f.Stat()
+	if err == nil {
+		sys, ok := st.Sys().(*syscall.Stat_t)
+		if !ok || !st.Mode().IsRegular() || sys.Nlink != 1 || int(sys.Uid) != os.Geteuid() {
+			err = fmt.Errorf("%s is not a file that procdump has made; remove it", path)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, st, nil
+}
+
+// setAside makes the file have n bytes, all of them allocated, and returns how
+// many it has. With an error these may be what it had before, or none.
+func setAside(path string, n int64) (int64, error) {
+	f, st, err := openReserved(path, os.O_CREATE)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	had := min(st.Size(), fsys.Allocated(f))
+	if err := f.Chmod(0o600); err != nil {
+		return 0, err
+	}
+	if st.Size() > n {
+		if err := f.Truncate(n); err != nil {
+			return 0, &fs.PathError{Op: "truncate", Path: path, Err: err}
+		}
+	}
+	for {
+		if err = syscall.Fallocate(int(f.Fd()), 0, 0, n); err != syscall.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		kept := min(had, n)
+		if kept == 0 || f.Truncate(kept) != nil {
+			os.Remove(path)
+			kept = 0
+		}
+		if errors.Is(err, syscall.EOPNOTSUPP) {
+			return kept, fmt.Errorf("the file system of %s cannot set space aside: %w", filepath.Dir(path), errors.ErrUnsupported)
+		}
+		return kept, &fs.PathError{Op: "fallocate", Path: path, Err: err}
+	}
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
+	return n, fsys.SyncDir(filepath.Dir(path))
+}
+
+// reservedSize is how many bytes of disk the file of the space set aside
+// occupies.
+func reservedSize(path string) int64 {
+	f, _, err := openReserved(path, 0)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	return fsys.Allocated(f)
+}
+
+// removeReserved removes the file of the space set aside, if there is one.
+func removeReserved(path string) error {
+	f, _, err := openReserved(path, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	defer f.Close()
+	return os.Remove(path)
+}
