@@ -45,7 +45,7 @@ var keys = []Key{
 		func(s *Settings) *int { return &s.SmallCount }),
 	truth("keep", []string{"AlwaysKeepMemoryDump"}, "The dump stays even where it leaves little of the disk free",
 		func(s *Settings) *bool { return &s.Keep }),
-	choice("compression", nil, strings.Join(compressions, ", "), "How a dump is compressed; zstd is smallest, snappy fastest",
+	choice("compression", nil, strings.Join(compressions, ", "), "How a dump is compressed; zlib is smallest, snappy fastest",
 		func(s *Settings) *string { return &s.Compression }),
 	truth("reboot", []string{"AutoReboot"}, "The machine starts again after the dump; else it is switched off",
 		func(s *Settings) *bool { return &s.Reboot }),
