@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"procdump/inspect/kernel"
+	"procdump/internal/sys/fsys"
+	"procdump/kdump"
+	render "procdump/render/kernel"
+)
+
+// inspectVerb explains a dump.
+const inspectVerb = "inspect"
+
+// inspectOptions is a command line of the verb inspect.
+type inspectOptions struct {
+	Help      bool
+	JSON      bool
+	Overwrite bool
+	In, Out   string // Out is "" for standard output
+}
+
+// inspectHeap is the size of the Go heap, in bytes, that inspect may use before
+// it collects garbage: symbols and types of a kernel take some 25 MiB.
+const inspectHeap = 64 << 20
+
+var inspectSynopsis = "procdump inspect [-json] DUMP [OUT]"
+
+var inspectSwitches = []term{
+	{"-json", "write one JSON object instead of text"},
+	{"-o", "overwrite OUT if it is there"},
+	{"-?", "print this help"},
+}
+
+var inspectParagraphs = []string{
+	"procdump inspect says what a dump of a kernel tells: why the machine crashed, in a sentence, and the evidence: the stacks of " +
+		"processors and tasks, modules, what memory was used for, and the end of the log. It needs no debug symbols. DUMP is of Linux " +
+		"(kdump-compressed, ELF, flattened, LiME, AVML; /proc/vmcore) or of Windows (MEMORY.DMP and small dumps). OUT is a file; " +
+		"without it the report goes to standard output. Dumps of processes cannot be inspected yet.",
+	"Functions of a stack that are marked with ? are guesses: they are addresses on the stack that may be left from earlier calls.",
+}
+
+var inspectExamples = []term{
+	{"procdump inspect vmcore.kdump", "what happened"},
+	{"procdump inspect -json MEMORY.DMP | jq -r .reason", "the sentence alone"},
+}
+
+// inspectHelp returns the text of procdump inspect -?.
+func inspectHelp() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "procdump %s - says what a kernel dump tells\n\nUsage: %s\n\nSwitches\n", Version, inspectSynopsis)
+	for _, s := range inspectSwitches {
+		helpLine(&b, s.name, s.meaning)
+	}
+	for _, p := range inspectParagraphs {
+		b.WriteString("\n" + wrap(p, 0))
+	}
+	b.WriteString("\nExamples\n")
+	for _, e := range inspectExamples {
+		fmt.Fprintf(&b, "  %s\n      %s\n", e.name, e.meaning)
+	}
+	return b.String()
+}
+
+// inspect adds the section on what a dump tells.
+func (m *manPage) inspect() {
+	m.paragraphs("INSPECTING DUMPS", inspectParagraphs)
+	m.line(".PP")
+	m.text("The switches of procdump inspect are these:")
+	for _, s := range inspectSwitches {
+		m.term(s.name, capital(s.meaning)+".")
+	}
+	for _, e := range inspectExamples {
+		m.term(e.name, e.meaning+".")
+	}
+}
+
+// parseInspect reads a command line without the program's name and the verb.
+// Its error is a *UsageError.
+func parseInspect(args []string) (*inspectOptions, error) {
+	o := &inspectOptions{}
+	var files []string
+	for only := false; len(args) > 0; args = args[1:] {
+		arg := args[0]
+		if only || arg == "" || arg == "-" || arg[0] != '-' {
+			files = append(files, arg)
+			continue
+		}
+		switch strings.ToLower(strings.TrimLeft(arg, "-")) {
+		case "":
+			only = true
+		case "json":
+			o.JSON = true
+		case "o":
+			o.Overwrite = true
+		case "?", "h", "help":
+			return &inspectOptions{Help: true}, nil
+		default:
+			return nil, usagef(arg, "the switches are -json, -o and -?; a file of that name is ./"+arg, "unknown switch")
+		}
+	}
+	switch len(files) {
+	case 0:
+		return nil, usagef("", "name the file", "no dump is given")
+	case 1, 2:
+		o.In = files[0]
+		if len(files) == 2 {
+			o.Out = files[1]
+		}
+	default:
+		return nil, usagef(files[2], "one dump and, perhaps, a file for the report", "too many files")
+	}
+	if o.In == "-" {
+		return nil, usagef("-", "write the dump to a file first", "a dump is read in many places, and so not from standard input")
+	}
+	return o, nil
+}
+
+// inspectMain runs procdump inspect with the arguments after the verb.
+func inspectMain(args []string, out, errOut *os.File) int {
+	o, err := parseInspect(args)
+	if err != nil {
+		fmt.Fprintf(errOut, "procdump: %v\nprocdump inspect -? explains all switches.\n", err)
+		return ExitUsage
+	}
+	if o.Help {
+		return printText(out, inspectHelp())
+	}
+	debug.SetMemoryLimit(inspectHeap)
+	if err := inspectFile(o, out); err != nil {
+		fmt.Fprintf(errOut, "procdump: %v\n", err)
+		return kernelExit(err)
+	}
+	return ExitOK
+}
+
+func inspectFile(o *inspectOptions, stdout *os.File) error {
+	f, err := os.Open(o.In)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if st.IsDir() {
+		return fmt.Errorf("inspect %s: it is a folder: name a dump", o.In)
+	}
+	size := st.Size()
+	if size == 0 { // a block device
+		if size, err = f.Seek(0, io.SeekEnd); err != nil {
+			return err
+		}
+	}
+	report, err := kernel.Open(f, size)
+	switch {
+	case errors.Is(err, kernel.ErrProcess):
+		return fmt.Errorf("inspect %s: %w; inspecting process dumps is not available yet: gdb, lldb or WinDbg open them", o.In, err)
+	case errors.Is(err, kdump.ErrFormat):
+		return fmt.Errorf("inspect %s: it is not a dump of a kernel: %w", o.In, err)
+	case err != nil:
+		return fmt.Errorf("inspect %s: %w", o.In, err)
+	}
+	write := render.Text
+	if o.JSON {
+		write = render.JSON
+	}
+	if o.Out == "" || o.Out == "-" {
+		w := bufio.NewWriter(stdout)
+		if err := write(w, report); err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+		return w.Flush()
+	}
+	return writeReport(o, func(w io.Writer) error { return write(w, report) })
+}
+
+// writeReport writes a file that is there whole or not at all, and readable by
+// its owner only: a kernel's log and names of processes are in it.
+func writeReport(o *inspectOptions, write func(io.Writer) error) (err error) {
+	dir := "."
+	if i := strings.LastIndexByte(o.Out, os.PathSeparator); i >= 0 {
+		dir = o.Out[:i+1]
+	}
+	if _, err := os.Lstat(o.Out); err == nil && !o.Overwrite {
+		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", o.Out)
+	}
+	t, err := os.CreateTemp(dir, ".procdump-*")
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			t.Close()
+			os.Remove(t.Name())
+			err = fmt.Errorf("write report: %w", err)
+		}
+	}()
+	w := bufio.NewWriter(t)
+	if err := write(w); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := t.Sync(); err != nil {
+		return err
+	}
+	if err := t.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(t.Name(), o.Out); err != nil {
+		return err
+	}
+	return fsys.SyncDir(dir)
+}

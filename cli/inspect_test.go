@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"compress/gzip"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// inspectSample is a small dump of a kernel.
+func inspectSample(t *testing.T) string {
+	t.Helper()
+	f, err := os.Open("../inspect/kernel/testdata/null.elf.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "small.elf")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// inspected runs procdump inspect.
+func inspected(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	var files [2]*os.File
+	for i := range files {
+		f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files[i] = f
+	}
+	code = Main(append([]string{"inspect"}, args...), files[0], files[1])
+	var text [2]string
+	for i, f := range files {
+		b, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[i] = string(b)
+	}
+	return code, text[0], text[1]
+}
+
+func TestInspect(t *testing.T) {
+	dump := inspectSample(t)
+	const reason = "Null pointer dereference at address 0x0 in function msr_read of module msr"
+	code, out, errOut := inspected(t, dump)
+	if code != ExitOK || !strings.HasPrefix(out, reason) || errOut != "" {
+		t.Errorf("code %d, %q, %q", code, out, errOut)
+	}
+	code, out, _ = inspected(t, "-json", dump)
+	if code != ExitOK || !strings.HasPrefix(out, "{") || !strings.Contains(out, `"reason": "`+reason) {
+		t.Errorf("code %d, %q", code, out)
+	}
+
+	report := filepath.Join(t.TempDir(), "report")
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{dump, report}, ExitOK, ""},
+		{[]string{dump, report}, ExitFailed, "is there already"},
+		{[]string{"-JSON", "--o", dump, report}, ExitOK, ""},
+		{[]string{dump, filepath.Join(report, "none")}, ExitFailed, "report"},
+	} {
+		if code, _, errOut := inspected(t, c.args...); code != c.code || !strings.Contains(errOut, c.want) {
+			t.Errorf("%q: code %d, %q", c.args, code, errOut)
+		}
+	}
+	b, err := os.ReadFile(report)
+	if err != nil || !strings.HasPrefix(string(b), "{") {
+		t.Errorf("report %q, %v", b, err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(filepath.Dir(report), ".procdump-*")); len(names) != 0 {
+		t.Errorf("left behind: %q", names)
+	}
+}
+
+func TestInspectErrors(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, ExitUsage, "no dump is given"},
+		{[]string{"-x", "f"}, ExitUsage, "unknown switch"},
+		{[]string{"a", "b", "c"}, ExitUsage, "too many files"},
+		{[]string{"-"}, ExitUsage, "file first"},
+		{[]string{filepath.Join(dir, "none")}, ExitFailed, "no such file"},
+		{[]string{dir}, ExitFailed, "it is a folder"},
+		{[]string{write("text", "just text")}, ExitFailed, "not a dump of a kernel"},
+		{[]string{write("empty", "")}, ExitFailed, "not a dump of a kernel"},
+		{[]string{write("mini.dmp", "MDMP\x93\xa7\x00\x00")}, ExitFailed, "inspecting process dumps is not available yet"},
+	} {
+		code, out, errOut := inspected(t, c.args...)
+		if code != c.code || out != "" || !strings.Contains(errOut, c.want) {
+			t.Errorf("%q: code %d, %q, %q; want %d, %q", c.args, code, out, errOut, c.code, c.want)
+		}
+	}
+	code, out, _ := inspected(t, "-?")
+	if code != ExitOK {
+		t.Errorf("help: code %d", code)
+	}
+	golden(t, "testdata/inspecthelp.golden", out)
+}
