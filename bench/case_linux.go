@@ -26,6 +26,7 @@ type benchCase struct {
 	rounds  int  // times the number asked for
 	fresh   bool // each run has a victim of its own
 	watch   func(b *bench) (*watch, error)
+	kernel  bool // dumps of a kernel; no victim
 }
 
 func cases() []benchCase {
@@ -44,11 +45,15 @@ func cases() []benchCase {
 			entries: []entry{{toolLimit, placeTmpfs}, {toolPacked, placeTmpfs}, {toolGcoreZstd, placeTmpfs}}},
 		{name: "threads10", shape: shape{1, 100, 10}, entries: mini, rounds: 3},
 		{name: "threads1000", shape: shape{1, 100, 1000}, entries: mini, rounds: 3},
+		{name: caseKernel, rounds: 1, long: true, kernel: true},
 	}, watchCases()...)
 }
 
 // play runs the rounds of a case. A contestant that fails is not asked again.
 func (b *bench) play(c benchCase, rounds int) (*result, error) {
+	if c.kernel {
+		return b.playKernel(c, rounds)
+	}
 	if c.watch != nil {
 		return b.playWatch(c, rounds*c.rounds)
 	}

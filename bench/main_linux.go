@@ -41,6 +41,8 @@ func child(mode string, args []string) error {
 	switch mode {
 	case "limit":
 		return copyMemory(args)
+	case "read":
+		return readFile(args[0])
 	case "look":
 		return look(os.Stdin, os.Stdout)
 	case "prewarm":
@@ -141,6 +143,9 @@ func benchmark() (good bool, err error) {
 		return false, err
 	}
 	if err := writeWatchTable(os.Stdout, results); err != nil {
+		return false, err
+	}
+	if err := writeKernelTable(os.Stdout, results); err != nil {
 		return false, err
 	}
 	return writeVerdicts(os.Stdout, judge(results)), nil

@@ -51,11 +51,13 @@ const (
 	caseLogJava   = "log-java"
 )
 
-// result is a case's table rows: of those who dump, or of those who watch.
+// result is a case's table rows: of those who dump, of those who watch, or of
+// those who make dumps of kernels.
 type result struct {
 	name    string
 	rows    []*row
 	watched []*watchRow
+	kernel  []*row
 }
 
 // watchedBy finds the row of who watches and of a figure, "" for any; nil if

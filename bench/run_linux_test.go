@@ -162,7 +162,7 @@ func TestLimit(t *testing.T) {
 }
 
 func TestChosen(t *testing.T) {
-	if list, err := chosen(options{short: true}); err != nil || len(list) != len(cases())-1 {
+	if list, err := chosen(options{short: true}); err != nil || len(list) != len(cases())-2 {
 		t.Errorf("-short: %d cases, %v", len(list), err)
 	}
 	if list, err := chosen(options{only: "sparse,4GiB"}); err != nil || len(list) != 2 || list[1].name != "4GiB" {

@@ -61,7 +61,8 @@ func judge(results []*result) []verdict {
 	all = append(all,
 		pause("mini dump of 10 threads", byName["threads10"], mostPauseFew),
 		pause("mini dump of 1,000 threads", byName["threads1000"], mostPauseMany))
-	return append(all, judgeWatching(byName)...)
+	all = append(all, judgeWatching(byName)...)
+	return append(all, judgeKernel(byName[caseKernel])...)
 }
 
 // ofLimit compares with the limit, if that is one.

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 
+	"procdump/kdump/internal/zstdpage"
 	"procdump/kdump/lzo1x"
 )
 
@@ -90,6 +91,7 @@ type encoder struct {
 	zlib *zlib.Writer
 	buf  bytes.Buffer
 	zstd *zstd.Encoder
+	fast *zstdpage.Encoder // instead of zstd
 }
 
 // zlibLevel makes dumps as small as makedumpfile -c does, within 3 %; level 1
@@ -109,9 +111,12 @@ func newEncoder(c Compression, pageSize int, fast bool) (*encoder, error) {
 	case Zlib:
 		e.zlib, err = zlib.NewWriterLevel(&e.buf, level)
 	case Zstd:
+		if fast {
+			e.fast = new(zstdpage.Encoder)
+			break
+		}
 		e.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
-			zstd.WithEncoderCRC(false), zstd.WithWindowSize(pageSize), zstd.WithSingleSegment(true), zstd.WithLowerEncoderMem(true),
-			zstd.WithNoEntropyCompression(fast))
+			zstd.WithEncoderCRC(false), zstd.WithWindowSize(pageSize), zstd.WithSingleSegment(true), zstd.WithLowerEncoderMem(true))
 	default:
 		_, err = ParseCompression(c.String())
 	}
@@ -144,6 +149,12 @@ func (e *encoder) encode(dst, page []byte) ([]byte, uint32, error) {
 			return dst[:n+len(out)], uint32(e.c), nil
 		}
 	case Zstd:
+		if e.fast != nil {
+			if out, ok := e.fast.Encode(dst, page); ok {
+				return out, uint32(e.c), nil
+			}
+			break
+		}
 		dst = e.zstd.EncodeAll(page, dst)
 		if len(dst)-n < len(page) {
 			return dst, uint32(e.c), nil

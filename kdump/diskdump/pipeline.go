@@ -6,6 +6,10 @@ import (
 	"procdump/kdump/internal/pipeline"
 )
 
+// jobSize is how much memory a worker compresses at a time, in bytes: it stays
+// in a processor's second cache from when it is read.
+const jobSize = 256 << 10
+
 // job is what a worker makes of a batch of pages.
 type job struct {
 	in    []byte // one page after the other
@@ -27,9 +31,9 @@ const unreadable = -1
 func (k *Writer) newJob() *job {
 	page := int(k.h.blockSize)
 	return &job{
-		in:   make([]byte, batchSize),
-		out:  make([]byte, 0, batchSize+maxEncoded(page)),
-		rows: make([]row, 0, batchSize/page),
+		in:   make([]byte, jobSize),
+		out:  make([]byte, 0, jobSize+maxEncoded(page)),
+		rows: make([]row, 0, jobSize/page),
 	}
 }
 

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"procdump/kdump"
+	"procdump/kdump/open"
+	"procdump/kdump/windump"
+)
+
+// openKernelFile opens a dump of a Linux kernel: a file, or a block device
+// with a dump at its beginning.
+func openKernelFile(path string) (*os.File, *kdump.Dump, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err // the path is said once
+		}
+		return nil, nil, fmt.Errorf("open dump %q: %w", path, err)
+	}
+	d, err := readKernelFile(f, path)
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, d, nil
+}
+
+func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if m := st.Mode(); !m.IsRegular() && m&fs.ModeDevice == 0 || m&fs.ModeCharDevice != 0 {
+		return nil, fmt.Errorf("read dump %q: it is neither a file nor a block device", path)
+	}
+	size, err := f.Seek(0, io.SeekEnd) // of a block device, too
+	if err != nil {
+		return nil, fmt.Errorf("read dump %q: %w", path, err)
+	}
+	head := make([]byte, 16)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read dump %q: %w", path, err)
+	}
+	if problem := otherFormat(head[:n]); problem != "" {
+		return nil, fmt.Errorf("read dump %q: %s", path, problem)
+	}
+	d, err := open.Dump(f, size)
+	if err != nil {
+		return nil, fmt.Errorf("read dump %q: %w", path, err)
+	}
+	if isProcess(d) {
+		return nil, fmt.Errorf("read dump %q: it is the core dump of a process; converting process dumps is not available yet", path)
+	}
+	return d, nil
+}
+
+// otherFormat says of what begins with head why it is not read, or "".
+func otherFormat(head []byte) string {
+	switch {
+	case windump.Is(head):
+		return "it is a crash dump of Windows, and no debugger reads its memory in another format; open it with WinDbg"
+	case bytes.HasPrefix(head, []byte("MDMP")):
+		return "it is the minidump of a process; converting process dumps is not available yet"
+	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		return "it is compressed as a whole; decompress it first (zstd -d)"
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return "it is compressed as a whole; decompress it first (gzip -d)"
+	}
+	return ""
+}
+
+// Types of notes that cores of processes have and those of kernels do not
+// (include/uapi/linux/elf.h).
+const (
+	noteAuxv = 6          // NT_AUXV
+	noteFile = 0x46494c45 // NT_FILE
+)
+
+// isProcess tells whether a core dump is that of a process.
+func isProcess(d *kdump.Dump) bool {
+	if d.VMCoreInfo != nil {
+		return false
+	}
+	for _, n := range d.Notes {
+		if n.Name == "CORE" && (n.Type == noteAuxv || n.Type == noteFile) {
+			return true
+		}
+	}
+	return false
+}
