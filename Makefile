@@ -24,8 +24,10 @@ export CGO_ENABLED := 0
 .PHONY: all check format vet lint layers platforms test test-all test-long fuzz bench clean install deps
 all: procdump
 
+# The program for the crash kernel is built first: procdump has it inside.
 .PHONY: procdump
 procdump:
+	$(GO) generate ./kernel/arm
 	$(BUILD) -o $@ ./cmd/procdump
 
 check: format vet lint layers platforms

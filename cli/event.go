@@ -104,6 +104,7 @@ type completeEvent struct {
 	PauseMicros   int64    `json:"pauseMicros"`
 	Method        string   `json:"method"`
 	KernelPath    string   `json:"kernelPath"`
+	KernelDump    string   `json:"kernelDumpPath"`
 	Open          []string `json:"open"`
 }
 

@@ -63,6 +63,8 @@ func kernelExit(err error) int {
 		return ExitUsage
 	case errors.Is(err, fs.ErrPermission):
 		return ExitPermission
+	case errors.Is(err, errNoProcess):
+		return ExitNoTarget
 	}
 	return ExitFailed
 }
@@ -85,6 +87,9 @@ func dumpKernel(ctx context.Context, o *kernelOptions, console *Console, stdout 
 			return err
 		}
 		job.Name, job.Format = name, name.Format()
+	}
+	if o.Small {
+		return dumpSmall(ctx, o, job, console)
 	}
 	src, err := live.Open(live.DefaultRoot)
 	if err != nil {

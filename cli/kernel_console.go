@@ -8,6 +8,7 @@ import (
 	"procdump/kdump"
 	"procdump/kdump/diskdump"
 	"procdump/kernel/capture"
+	"procdump/kernel/layout"
 	"procdump/kernel/live"
 )
 
@@ -21,6 +22,7 @@ type kernelConsole struct {
 	kernel   capture.Kind
 	page     int
 	release  string
+	shift    uint64 // KASLR's, of the kernel image
 	stream   bool
 }
 
@@ -51,7 +53,7 @@ type kernelEvent struct {
 
 // Source prints which kernel is dumped, and what is not known of it.
 func (k *kernelConsole) Source(d *kdump.Dump, guests live.Guests, warnings []string) {
-	k.page, k.release = d.PageSize, d.Uname.Release
+	k.page, k.release, k.shift = d.PageSize, d.Uname.Release, layout.ParseInfo(d.VMCoreInfo).KernelOffset()
 	memory := int64(d.Pages()) * int64(d.PageSize)
 	if c := k.console; c.config.JSON {
 		c.event(&kernelEvent{c.head("kernel"), d.Uname.Release, d.Uname.Machine, d.Uname.Nodename, len(d.CPUs), memory, guests.VMs})

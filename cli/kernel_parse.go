@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 
 	"procdump/kdump/diskdump"
@@ -18,6 +19,8 @@ type kernelOptions struct {
 	Format      capture.Format
 	Compression diskdump.Compression
 	Overwrite   bool
+	Small       bool   // the kind small, in place of Kind
+	PID         int    // of -pid, 0 if not given
 	Path        string // file or folder, "" if not given, "-" for standard output
 }
 
@@ -35,11 +38,15 @@ var kernelSwitches = []kernelSwitch{
 	{name: "type", value: "KIND", help: "which memory the dump holds, see above (default: automatic)",
 		set: func(o *kernelOptions, v string) (err error) {
 			if strings.EqualFold(v, "small") {
-				return usagef("-type", "choose complete, kernel, automatic or active", "small is not available yet")
+				o.Small = true
+				return nil
 			}
-			o.Kind, err = capture.ParseKind(v)
-			return err
+			if o.Kind, err = capture.ParseKind(v); err != nil {
+				return usagef("-type", "choose complete, kernel, automatic, active or small", "unknown kind %q", v)
+			}
+			return nil
 		}},
+	{name: "pid", value: "PID", help: "with -type small: the process whose kernel side is dumped", set: setKernelPID},
 	{name: "format", value: "FORMAT", help: "kdump (default, for crash and drgn) or elf (for gdb, too)",
 		set: func(o *kernelOptions, v string) (err error) { o.Format, err = capture.ParseFormat(v); return err }},
 	{name: "z", value: "METHOD", help: "how kdump is compressed: zstd (default), snappy, zlib, none",
@@ -51,14 +58,7 @@ var kernelSwitches = []kernelSwitch{
 	{name: "json", help: "print one JSON object per event instead of lines",
 		set: func(o *kernelOptions, _ string) error { o.JSON = true; return nil }},
 	{name: "?", also: "help", help: "print this help", set: func(o *kernelOptions, _ string) error { o.Action = ActionHelp; return nil }},
-	{name: "pid", value: "PID", later: true},
-	{name: "test", later: true},
-	{name: "to", value: "FOLDER", later: true},
 }
-
-// kernelLaterWords are first words that are going to mean something else than
-// a file.
-var kernelLaterWords = []string{"arm", "disarm", "status", "config"}
 
 // parseKernel reads a command line without the program's name and the verb. Its
 // error is a *UsageError. Switches are spelled as those of process dumps are.
@@ -114,9 +114,9 @@ func (o *kernelOptions) take(paths []string, given map[string]bool) error {
 	}
 	if len(paths) == 1 {
 		o.Path = paths[0]
-		for _, w := range kernelLaterWords {
-			if o.Path == w {
-				return usagef("", "a file of that name is ./"+w, "procdump kernel %s is not available yet", w)
+		for _, v := range kernelVerbs() {
+			if o.Path == v.word {
+				return usagef("", "a file of that name is ./"+v.word, "%s is a verb, which stands first: procdump kernel %s", v.word, v.word)
 			}
 		}
 		if o.Path == "" {
@@ -126,6 +126,9 @@ func (o *kernelOptions) take(paths []string, given map[string]bool) error {
 	if o.Path == "-" && o.Overwrite {
 		return usagef("-o", "leave it out", "standard output is no file to overwrite")
 	}
+	if err := o.takeSmall(given); err != nil {
+		return err
+	}
 	if !given["z"] || o.Compression == diskdump.Stored {
 		return nil
 	}
@@ -133,6 +136,31 @@ func (o *kernelOptions) take(paths []string, given map[string]bool) error {
 	if o.Path == "-" && o.Format == capture.ELF || o.Path != "-" && err == nil && name.Format() == capture.ELF {
 		return usagef("-z", "take -format kdump, or -z none", "an ELF dump is not compressed")
 	}
+	return nil
+}
+
+// takeSmall checks what goes with the kind small, which is always ELF.
+func (o *kernelOptions) takeSmall(given map[string]bool) error {
+	switch {
+	case !o.Small && o.PID != 0:
+		return usagef("-pid", "add -type small", "only a small dump is about one process")
+	case !o.Small:
+		return nil
+	case given["z"]:
+		return usagef("-z", "leave it out", "a small dump is not compressed")
+	case given["format"] && o.Format != capture.ELF:
+		return usagef("-format", "leave it out", "a small dump is ELF")
+	}
+	o.Format = capture.ELF
+	return nil
+}
+
+func setKernelPID(o *kernelOptions, value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n <= 0 {
+		return usagef("-pid", "give the number of a process", "%q is not one", value)
+	}
+	o.PID = n
 	return nil
 }
 

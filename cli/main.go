@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"procdump/internal/sys/fsys"
+	"procdump/kernel/rescue"
 	"procdump/monitor"
 	"procdump/target"
 )
@@ -26,6 +27,9 @@ const heapLimit = 36 << 20
 // Main runs procdump with the arguments after its name and returns its exit
 // code.
 func Main(args []string, out, errOut *os.File) int {
+	if rescue.Active() {
+		rescue.Main(Version)
+	}
 	if isHandler(args) {
 		return handle(args, os.Stdin)
 	}

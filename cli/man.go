@@ -42,6 +42,8 @@ func Man() string {
 	m.text(defaultNameRule)
 	m.more(fileParagraphs[2:])
 	m.kernel()
+	m.inspect()
+	m.convert()
 	m.paragraphs("PERMISSIONS", permissionParagraphs)
 	m.line(".SH EXIT STATUS")
 	for _, e := range exitCodes {

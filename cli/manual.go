@@ -10,6 +10,8 @@ var synopses = []string{
 	"procdump [SWITCHES] -x FOLDER PROGRAM [ARG...]",
 	"procdump -i [SWITCHES] [FILE|FOLDER]  procdump -u  procdump -cancel PID",
 	kernelSynopsis,
+	inspectSynopsis,
+	convertSynopsis,
 }
 
 // term is a thing and what it means.

@@ -186,8 +186,10 @@ type Result struct {
 	Pause     time.Duration // of the target, -1 if unknown
 	Method    string        // "stop-and-copy"
 
-	KernelPath string   // file with the kernel stacks, "" if there is none
-	Warnings   []string // what the dump lacks
+	KernelPath string // file with the kernel stacks, "" if there is none
+	// KernelDumpPath is the small kernel dump of the process, "" if there is none.
+	KernelDumpPath string
+	Warnings       []string // what the dump lacks
 }
 
 // Complete prints the dump's end: its size, its time, how long the target
@@ -198,7 +200,7 @@ func (d *DumpConsole) Complete(r Result) {
 	open := openCommands(r.Path, d.process.Exe, d.format, d.compressed)
 	if c.config.JSON {
 		c.event(&completeEvent{c.head("complete"), d.ids(), d.number, r.Path, d.kind.String(), d.format.String(), d.compressed,
-			r.Size, r.DiskBytes, r.Elapsed.Microseconds(), pauseMicros(r.Pause), r.Method, r.KernelPath, open})
+			r.Size, r.DiskBytes, r.Elapsed.Microseconds(), pauseMicros(r.Pause), r.Method, r.KernelPath, r.KernelDumpPath, open})
 	} else {
 		c.print(c.config.Out, d.head()+fmt.Sprintf("complete: %d MB written in %.1f seconds\n", megabytes(r.Size), r.Elapsed.Seconds())+
 			summary(r, open[0]))
@@ -242,6 +244,9 @@ func summary(r Result, open string) string {
 	row("file", oneLine(r.Path))
 	if r.KernelPath != "" {
 		row("kernel", oneLine(r.KernelPath))
+		if r.KernelDumpPath != "" {
+			row("", oneLine(r.KernelDumpPath))
+		}
 	}
 	size := sizeText(r.Size)
 	if r.DiskBytes >= 0 {

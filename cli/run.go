@@ -20,6 +20,7 @@ type run struct {
 	console  *Console
 	mask     capture.Mask
 	launched atomic.Bool // -x has been told
+	kernel   *kernelSide // of -mk; nil if the kernel's memory cannot be had
 	several  bool        // there may be more than one process: lines name theirs
 }
 
@@ -178,6 +179,8 @@ func (r *run) monitor(ctx context.Context, scope monitor.Scope) (dumps, code int
 	if r.o.Live {
 		view = r.console.Live
 	}
+	r.openKernel()
+	defer r.closeKernel()
 	out := monitor.Run(ctx, monitor.Config{View: view, Rules: r.o.Rules, Limits: r.o.Limits, Scope: scope, Kill: r.o.Kill, TimeLimit: r.o.TimeLimit,
 		Live:     monitor.LiveOptions{KernelStacks: r.o.KernelStacks, View64: r.o.View64},
 		Observer: observer{r}, Dumper: dumper{r}})

@@ -24,6 +24,7 @@ type session struct {
 	run     *run
 	due     *monitor.Due
 	console *ProcessConsole
+	kernel  []byte // the kernel's side of the process, for -mk; nil if it cannot be had
 }
 
 // errTimeLimit is the cause of a dump that -at ended.
@@ -89,6 +90,7 @@ func (s *session) dump(ctx context.Context) error {
 		if err := job.Prepare(p); err != nil {
 			return err
 		}
+		s.readKernel(p.PID)
 		if !s.due.Held { // else every moment counts
 			warmHeap(warmBytes + len(p.Threads)*warmThread)
 			begin = time.Now()
@@ -137,7 +139,7 @@ func (s *session) job() (*capture.Job, []*DumpConsole) {
 		consoles = append(consoles, s.console.Dump(s.due.Number))
 	}
 	if o.KernelStacks {
-		j.Sidecar = kernelStacks
+		j.Sidecars = []capture.Sidecar{kernelStacks, s.kernelDump}
 	}
 	last := consoles[len(consoles)-1]
 	j.Progress = func(done, total uint64) { last.Progress(int64(done), int64(total)) }
@@ -198,7 +200,7 @@ func (s *session) report(results []capture.Result, consoles []*DumpConsole, elap
 			continue
 		}
 		consoles[i].Complete(Result{Path: r.Path, Size: r.Size, DiskBytes: r.Disk, Elapsed: elapsed, Pause: r.Pause,
-			Method: r.Process.Info.Method, KernelPath: r.Sidecar, Warnings: append(r.Warnings, shortcomings(r.Process)...)})
+			Method: r.Process.Info.Method, KernelPath: sidecar(r, 0), KernelDumpPath: sidecar(r, 1), Warnings: append(r.Warnings, shortcomings(r.Process)...)})
 	}
 	return first
 }

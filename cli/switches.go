@@ -76,7 +76,7 @@ var switches = []spec{
 		help: "custom: what the hexadecimal MASK says (" + maskMeaning + ")",
 		more: maskMore},
 	{name: "mk", section: secKind, set: func(o *Options, _ []string) *UsageError { o.KernelStacks = true; return nil },
-		help: "in addition: the threads' kernel stacks, in a file beside"},
+		help: "in addition: the threads' kernel stacks, in files beside"},
 	{name: "dontdump", section: secKind, set: func(o *Options, _ []string) *UsageError { o.DontDump = true; return nil },
 		help: "take memory that the process marked MADV_DONTDUMP, too",
 		more: "Such memory often holds keys. Without this switch no kind of dump has it."},

@@ -11,12 +11,14 @@ type verb struct {
 // verbs are those of procdump. A process that has such a name is dumped by
 // "procdump -mm NAME" or exe:PATH.
 func verbs() []verb {
-	return []verb{{kernelVerb, kernelMain}}
+	return []verb{{kernelVerb, kernelMain}, {convertVerb, convertMain}, {inspectVerb, inspectMain}}
 }
 
 // kernelVerbs are those of procdump kernel. A dump of such a name is ./NAME.
 func kernelVerbs() []verb {
-	return nil
+	return []verb{
+		{armVerb, armMain}, {disarmVerb, disarmMain}, {statusVerb, statusMain}, {configVerb, configMain},
+	}
 }
 
 // findVerb returns what the first of the words calls, or nil.

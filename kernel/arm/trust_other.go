@@ -1,0 +1,7 @@
+//go:build !linux
+
+package arm
+
+import "errors"
+
+func checkProgram(string) error { return errors.ErrUnsupported }
