@@ -333,7 +333,7 @@ func (g *guestTest) testKernelRefused() {
 	refuse(4, "CAP_SYS_ADMIN", `exec setpriv --bounding-set -sys_admin "$0" kernel "$1"`)
 	refuse(4, "masked by a container", `exec unshare -m sh -c 'mount --bind /dev/null /proc/kcore && exec "$0" kernel "$1"' "$0" "$1"`)
 	refuse(1, "not enough free disk space", `mkdir -p /tiny; mount -t tmpfs -o size=4M tmpfs /tiny; "$0" kernel -z none /tiny; code=$?; ls -A /tiny >&2; umount /tiny; exit $code`)
-	refuse(2, "not available yet", `exec "$0" kernel -type small "$1"`)
+	refuse(4, "CAP_SYS_RAWIO", `exec setpriv --bounding-set -sys_rawio "$0" kernel -type small "$1"`)
 
 	p := g.Start(guest.Command{Args: []string{exe, "kernel", "-type", "complete", "-json", folder}})
 	p.Await(`"event":"initiated"`)

@@ -46,6 +46,12 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// The program for the crash kernel, which is embedded.
+	generate := exec.Command("go", "generate", "./kernel/arm")
+	generate.Dir = root
+	if msg, err := generate.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build program for the crash kernel: %w\n%s", err, msg)
+	}
 	out := filepath.Join(tempDir, "procdump")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "./cmd/procdump")
 	cmd.Dir = root
@@ -87,6 +93,7 @@ type event struct {
 	SizeBytes   int64     `json:"sizeBytes"`
 	PauseMicros int64     `json:"pauseMicros"`
 	KernelPath  string    `json:"kernelPath"`
+	KernelDump  string    `json:"kernelDumpPath"`
 	Message     string    `json:"message"`
 	Reason      string    `json:"reason"`
 	Text        string    `json:"text"`

@@ -24,7 +24,9 @@ type Plan struct {
 	// (.xz, .zst, .gz) first.
 	Modules []Module `json:"modules"`
 	Target  Target   `json:"target"`
-	// SmallTarget is that of the small dumps, if it is another file system.
+	// SmallTarget is that of the small dumps; its device may be the same as
+	// Target's, with another folder. Without one small dumps go beside the others:
+	// to Target's folder, or the end of its device (see TailSize).
 	SmallTarget *Target           `json:"smallTarget,omitempty"`
 	Settings    settings.Settings `json:"settings"`
 	// Reserved is how many bytes are set aside for the dump in ReservedFile, a
@@ -45,8 +47,10 @@ type Module struct {
 
 // Target is where a dump goes.
 type Target struct {
-	// Device is the block device: "UUID=…" or "PARTUUID=…", which is looked for
-	// on all block devices, or a path such as /dev/vda1.
+	// Device is the block device: "UUID=…", which is looked for on all block
+	// devices by package superblock, or a path such as /dev/vda1. The UUID is
+	// that of the file system; without one, that of the superblock.Mark near the
+	// end of the device: the dump ends at superblock.MarkOffset at the latest.
 	Device string `json:"device"`
 	// FSType is its file system; "" for a device that is written as it is.
 	FSType  string `json:"fsType,omitempty"`

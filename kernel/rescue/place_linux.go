@@ -1,0 +1,191 @@
+package rescue
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"procdump/internal/sys/fsys"
+	"procdump/kdump/open"
+	"procdump/kernel/capture"
+	"procdump/kernel/superblock"
+)
+
+// place is where dumps and the record go.
+type place interface {
+	// options completes those of a dump.
+	options(o *capture.Options, file string) error
+	// saveSmall writes a small dump, and returns its name for the record.
+	saveSmall(b []byte, at time.Time) (string, error)
+	saveRecord(r *Record) error
+	// name is what the record calls a file of the place.
+	name(path string) string
+}
+
+// SmallName is the name of a small dump, for capture.ParseName.
+const SmallName = "small_YYMMDD_HHMMSS.elf"
+
+// folder is a place in a mounted file system.
+type folder struct {
+	root string // what is mounted of the file system when the machine runs
+	path string
+}
+
+func (f *folder) options(o *capture.Options, file string) (err error) {
+	if err := os.MkdirAll(f.path, 0o700); err != nil {
+		return fmt.Errorf("make folder for dumps: %w", err)
+	}
+	o.Name, err = capture.ParseName(filepath.Join(f.path, filepath.Base(file)), capture.FormatAuto)
+	o.Format = o.Name.Format()
+	return err
+}
+
+func (f *folder) saveSmall(b []byte, at time.Time) (string, error) {
+	var o capture.Options
+	if err := f.options(&o, SmallName); err != nil {
+		return "", err
+	}
+	for path := range o.Name.Alternatives(at) {
+		switch err := f.save(path, b, false); {
+		case err == nil:
+			return f.name(path), nil
+		case !errors.Is(err, os.ErrExist):
+			return "", fmt.Errorf("write small dump: %w", err)
+		}
+	}
+	return "", errors.New("write small dump: no name is free")
+}
+
+// save writes a file and makes it durable. It appears complete or not at all.
+func (f *folder) save(path string, b []byte, overwrite bool) error {
+	t, err := fsys.CreateTemp(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer t.Discard()
+	if _, err := t.Write(b); err != nil {
+		return err
+	}
+	if err := t.Sync(); err != nil {
+		return err
+	}
+	if err := t.Link(path, overwrite); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(path))
+}
+
+func (f *folder) saveRecord(r *Record) error {
+	b, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.path, 0o700); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	if err := f.save(filepath.Join(f.path, RecordName), b, true); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return nil
+}
+
+func (f *folder) name(path string) string {
+	return "/" + strings.TrimPrefix(strings.TrimPrefix(path, f.root), "/")
+}
+
+// older are the dumps in the folder that have or could have the name of a new
+// one.
+func (f *folder) older(file string) []string {
+	var o capture.Options
+	if f.options(&o, file) != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(f.path)
+	if err != nil {
+		return nil
+	}
+	var paths []string
+	for _, e := range entries {
+		path := filepath.Join(f.path, e.Name())
+		if e.Type().IsRegular() && o.Name.Named(e.Name()) && isDump(path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// isDump tells whether a file has the content of a dump.
+func isDump(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, 4096)
+	n, _ := io.ReadFull(f, head)
+	return open.Match(head[:n])
+}
+
+// device is a place on a block device that is written as it is.
+type device struct {
+	path  string
+	size  int64
+	small []byte
+	rec   *Record
+}
+
+func openDevice(path string) (*device, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open device for dumps: %w", err)
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("open device for dumps: %w", err)
+	}
+	// The name may mean another device in this kernel.
+	if _, err := superblock.ReadMark(f, size); err != nil {
+		return nil, fmt.Errorf("open device %s for dumps: %w: it may hold something else and is not written to", path, err)
+	}
+	return &device{path: path, size: size}, nil
+}
+
+func (d *device) options(o *capture.Options, _ string) error {
+	o.Device, o.Room = d.path, superblock.MarkOffset(d.size)
+	return nil
+}
+
+func (d *device) saveSmall(b []byte, _ time.Time) (string, error) {
+	d.small = bytes.Clone(b)
+	rec := d.rec
+	if rec == nil {
+		rec = &Record{}
+	}
+	rec.SmallSizeBytes = int64(len(b))
+	return d.path, d.saveRecord(rec)
+}
+
+func (d *device) saveRecord(r *Record) error {
+	d.rec = r
+	tail, err := encodeTail(r, d.small)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(d.path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	_, err = f.WriteAt(tail, tailOffset(d.size))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return nil
+}
+
+func (d *device) name(path string) string { return path }
