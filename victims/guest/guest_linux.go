@@ -118,7 +118,7 @@ func Boot(t testing.TB, o Options) *Guest {
 	if err := m.start(); err != nil {
 		t.Fatalf("boot guest: %v", err)
 	}
-	g.AwaitBoot(1)
+	g.firstBoot()
 	return g
 }
 

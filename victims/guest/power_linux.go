@@ -14,6 +14,38 @@ func (g *Guest) Boots() int {
 	return g.boots
 }
 
+// patchOops is what the kernel says when one processor executes what another
+// is just patching. QEMU's TCG lets that happen to a right kernel now and then,
+// mostly while it boots.
+const patchOops = "Oops: int3"
+
+// bootTries is how often a guest is booted that QEMU lets down.
+const bootTries = 4
+
+// firstBoot waits until the guest's init has come up for the first time. It
+// resets a guest whose kernel QEMU has let down before.
+func (g *Guest) firstBoot() {
+	g.t.Helper()
+	deadline := time.Now().Add(g.options.Limit)
+	for try, seen := 1, 0; try < bootTries; {
+		if g.await(100*time.Millisecond, func() bool { return g.boots > 0 || g.lost != nil }) || time.Now().After(deadline) {
+			break
+		}
+		if n := strings.Count(g.Console(), patchOops); n > seen {
+			// It may say so more than once, and let itself be heard out.
+			time.Sleep(3 * time.Second)
+			if seen = strings.Count(g.Console(), patchOops); g.Boots() == 0 {
+				g.t.Logf("QEMU's translator has broken the kernel's boot; it is booted again (%d)", try)
+				g.Monitor("system_reset", nil)
+				g.Monitor("cont", nil)
+			}
+			try++
+			deadline = time.Now().Add(g.options.Limit)
+		}
+	}
+	g.AwaitBoot(1)
+}
+
 // AwaitBoot waits until the guest's init has come up for the nth time, from 1.
 func (g *Guest) AwaitBoot(n int) {
 	g.t.Helper()
