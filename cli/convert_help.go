@@ -24,8 +24,10 @@ var convertSwitches = []convertSwitch{
 				o.Small = true
 				return nil
 			}
-			o.Kind, err = capture.ParseKind(v)
-			return err
+			if o.Kind, err = capture.ParseKind(v); err != nil {
+				return usagef("-type", "choose complete, kernel, automatic, active or small", "unknown kind %q", v)
+			}
+			return nil
 		}},
 	{name: "format", value: "FORMAT", help: "kdump (default, for crash and drgn) or elf (for gdb, too)",
 		set: func(o *convertOptions, v string) (err error) { o.Format, err = capture.ParseFormat(v); return err }},

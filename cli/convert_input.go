@@ -16,13 +16,13 @@ import (
 // openKernelFile opens a dump of a Linux kernel: a file, or a block device
 // with a dump at its beginning.
 func openKernelFile(path string) (*os.File, *kdump.Dump, error) {
-	f, err := os.Open(path)
+	f, err := openSeekable(path)
 	if err != nil {
 		var pathErr *fs.PathError
 		if errors.As(err, &pathErr) {
 			err = pathErr.Err // the path is said once
 		}
-		return nil, nil, fmt.Errorf("open dump %q: %w", path, err)
+		return nil, nil, fmt.Errorf("read dump %q: %w", path, err)
 	}
 	d, err := readKernelFile(f, path)
 	if err != nil {
@@ -32,14 +32,23 @@ func openKernelFile(path string) (*os.File, *kdump.Dump, error) {
 	return f, d, nil
 }
 
-func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
-	st, err := f.Stat()
+// errNoFile means that a dump cannot be read at any place of it.
+var errNoFile = errors.New("it is neither a file nor a block device")
+
+// openSeekable opens a file or a block device. To open a named pipe would wait
+// for who writes to it, and a terminal or another device has no dump.
+func openSeekable(path string) (*os.File, error) {
+	st, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return os.Open(path) // says why not
 	}
 	if m := st.Mode(); !m.IsRegular() && m&fs.ModeDevice == 0 || m&fs.ModeCharDevice != 0 {
-		return nil, fmt.Errorf("read dump %q: it is neither a file nor a block device", path)
+		return nil, errNoFile
 	}
+	return os.Open(path)
+}
+
+func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
 	size, err := f.Seek(0, io.SeekEnd) // of a block device, too
 	if err != nil {
 		return nil, fmt.Errorf("read dump %q: %w", path, err)
@@ -69,6 +78,13 @@ func otherFormat(head []byte) string {
 		return "it is a crash dump of Windows, and no debugger reads its memory in another format; open it with WinDbg"
 	case bytes.HasPrefix(head, []byte("MDMP")):
 		return "it is the minidump of a process; converting process dumps is not available yet"
+	}
+	return compressedWhole(head)
+}
+
+// compressedWhole says what to do about a file that a compressor has made, or "".
+func compressedWhole(head []byte) string {
+	switch {
 	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		return "it is compressed as a whole; decompress it first (zstd -d)"
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"procdump/inspect/kernel"
@@ -30,7 +31,7 @@ type inspectOptions struct {
 // it collects garbage: symbols and types of a kernel take some 25 MiB.
 const inspectHeap = 64 << 20
 
-var inspectSynopsis = "procdump inspect [-json] DUMP [OUT]"
+var inspectSynopsis = "procdump inspect [-json] [-o] DUMP [OUT]"
 
 var inspectSwitches = []term{
 	{"-json", "write one JSON object instead of text"},
@@ -116,6 +117,9 @@ func parseInspect(args []string) (*inspectOptions, error) {
 	default:
 		return nil, usagef(files[2], "one dump and, perhaps, a file for the report", "too many files")
 	}
+	if slices.Contains(files, "") {
+		return nil, usagef("", "name the file", "a path is empty")
+	}
 	if o.In == "-" {
 		return nil, usagef("-", "write the dump to a file first", "a dump is read in many places, and so not from standard input")
 	}
@@ -141,29 +145,28 @@ func inspectMain(args []string, out, errOut *os.File) int {
 }
 
 func inspectFile(o *inspectOptions, stdout *os.File) error {
-	f, err := os.Open(o.In)
+	f, err := openSeekable(o.In)
+	if errors.Is(err, errNoFile) {
+		return fmt.Errorf("inspect %s: %w: name a dump", o.In, err)
+	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	st, err := f.Stat()
+	size, err := f.Seek(0, io.SeekEnd) // of a block device, too
 	if err != nil {
 		return err
-	}
-	if st.IsDir() {
-		return fmt.Errorf("inspect %s: it is a folder: name a dump", o.In)
-	}
-	size := st.Size()
-	if size == 0 { // a block device
-		if size, err = f.Seek(0, io.SeekEnd); err != nil {
-			return err
-		}
 	}
 	report, err := kernel.Open(f, size)
 	switch {
 	case errors.Is(err, kernel.ErrProcess):
 		return fmt.Errorf("inspect %s: %w; inspecting process dumps is not available yet: gdb, lldb or WinDbg open them", o.In, err)
 	case errors.Is(err, kdump.ErrFormat):
+		head := make([]byte, 16)
+		n, _ := f.ReadAt(head, 0)
+		if problem := compressedWhole(head[:n]); problem != "" {
+			return fmt.Errorf("inspect %s: %s", o.In, problem)
+		}
 		return fmt.Errorf("inspect %s: it is not a dump of a kernel: %w", o.In, err)
 	case err != nil:
 		return fmt.Errorf("inspect %s: %w", o.In, err)
@@ -182,6 +185,22 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 	return writeReport(o, func(w io.Writer) error { return write(w, report) })
 }
 
+// replaceable refuses to put the report in the place of the dump, or of what is
+// no file: a device, for instance.
+func replaceable(o *inspectOptions) error {
+	out, err := os.Stat(o.Out)
+	if err != nil {
+		return nil // there is none, or what is to be written to it says why
+	}
+	if !out.Mode().IsRegular() {
+		return fmt.Errorf("write report: %s is no regular file: name another, or redirect standard output to it", o.Out)
+	}
+	if in, err := os.Stat(o.In); err == nil && os.SameFile(in, out) {
+		return usagef("", "name another file for the report", "%s is the dump itself", o.Out)
+	}
+	return nil
+}
+
 // writeReport writes a file that is there whole or not at all, and readable by
 // its owner only: a kernel's log and names of processes are in it.
 func writeReport(o *inspectOptions, write func(io.Writer) error) (err error) {
@@ -191,6 +210,9 @@ func writeReport(o *inspectOptions, write func(io.Writer) error) (err error) {
 	}
 	if _, err := os.Lstat(o.Out); err == nil && !o.Overwrite {
 		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", o.Out)
+	}
+	if err := replaceable(o); err != nil {
+		return err
 	}
 	t, err := os.CreateTemp(dir, ".procdump-*")
 	if err != nil {

@@ -78,6 +78,9 @@ func TestInspect(t *testing.T) {
 		{[]string{dump, report}, ExitFailed, "is there already"},
 		{[]string{"-JSON", "--o", dump, report}, ExitOK, ""},
 		{[]string{dump, filepath.Join(report, "none")}, ExitFailed, "report"},
+		{[]string{"-o", dump, dump}, ExitUsage, "is the dump itself"},
+		{[]string{"-o", dump, os.DevNull}, ExitFailed, "is no regular file"},
+		{[]string{"-o", dump, t.TempDir()}, ExitFailed, "is no regular file"},
 	} {
 		if code, _, errOut := inspected(t, c.args...); code != c.code || !strings.Contains(errOut, c.want) {
 			t.Errorf("%q: code %d, %q", c.args, code, errOut)
@@ -110,8 +113,10 @@ func TestInspectErrors(t *testing.T) {
 		{[]string{"-x", "f"}, ExitUsage, "unknown switch"},
 		{[]string{"a", "b", "c"}, ExitUsage, "too many files"},
 		{[]string{"-"}, ExitUsage, "file first"},
+		{[]string{""}, ExitUsage, "a path is empty"},
+		{[]string{"a", ""}, ExitUsage, "a path is empty"},
 		{[]string{filepath.Join(dir, "none")}, ExitFailed, "no such file"},
-		{[]string{dir}, ExitFailed, "it is a folder"},
+		{[]string{dir}, ExitFailed, "neither a file nor a block device"},
 		{[]string{write("text", "just text")}, ExitFailed, "not a dump of a kernel"},
 		{[]string{write("empty", "")}, ExitFailed, "not a dump of a kernel"},
 		{[]string{write("mini.dmp", "MDMP\x93\xa7\x00\x00")}, ExitFailed, "inspecting process dumps is not available yet"},

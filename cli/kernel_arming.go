@@ -109,6 +109,14 @@ func (a *arming) boot(ctx context.Context) error {
 	}
 	if set.Kind == settings.None {
 		a.console.Note("kind is none: a crash is not dumped.")
+		// This gives back what was set aside for another kind.
+		r, err := a.manager(set).Reserve(ctx)
+		if err != nil {
+			return err
+		}
+		for _, w := range r.Warnings {
+			a.console.Warning(w)
+		}
 		return nil
 	}
 	return a.load(ctx, set, nil)

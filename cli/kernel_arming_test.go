@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -171,6 +172,36 @@ func TestShowStatus(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+	}
+}
+
+// TestBootNone gives back at boot what was set aside for another kind.
+func TestBootNone(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "kernel.toml")
+	set := settings.Default()
+	set.Kind, set.Folder, set.SmallFolder = settings.None, filepath.Join(dir, "crash"), filepath.Join(dir, "crash/small")
+	reserved := filepath.Join(set.Folder, space.ReservedName)
+	if err := errors.Join(os.Mkdir(set.Folder, 0o700), os.WriteFile(reserved, make([]byte, 4096), 0o600), set.Save(file)); err != nil {
+		t.Fatal(err)
+	}
+	c, out := armConsole(t)
+	manager := func(s settings.Settings) *space.Manager {
+		m := space.New(s)
+		m.StateFile = filepath.Join(dir, "state/space.json")
+		return m
+	}
+	a := &arming{o: &armOptions{Boot: true}, console: c, settingsFile: file, manager: manager}
+	err := a.boot(context.Background())
+	if runtime.GOOS != "linux" {
+		if err == nil {
+			t.Error("there are crash kernels on Linux only")
+		}
+		return
+	}
+	c.Flush()
+	if _, statErr := os.Lstat(reserved); err != nil || !errors.Is(statErr, os.ErrNotExist) {
+		t.Errorf("%v; the space set aside: %v\n%s", err, statErr, out)
 	}
 }
 

@@ -79,6 +79,15 @@ func (c Compression) String() string {
 	return fmt.Sprintf("Compression(%#x)", uint32(c))
 }
 
+// nameError is about a method that there is not. It is errors.ErrUnsupported.
+type nameError struct{ name string }
+
+func (e *nameError) Error() string {
+	return fmt.Sprintf("unknown compression %q: choose none, zlib, snappy or zstd", e.name)
+}
+
+func (e *nameError) Unwrap() error { return errors.ErrUnsupported }
+
 // ParseCompression is the opposite of Compression.String.
 func ParseCompression(s string) (Compression, error) {
 	for _, c := range []Compression{Stored, Zlib, Snappy, Zstd} {
@@ -86,7 +95,7 @@ func ParseCompression(s string) (Compression, error) {
 			return c, nil
 		}
 	}
-	return 0, fmt.Errorf("unknown compression %q: choose none, zlib, snappy or zstd: %w", s, errors.ErrUnsupported)
+	return 0, &nameError{s}
 }
 
 // bad returns a FormatError.

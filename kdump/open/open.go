@@ -56,7 +56,10 @@ func Dump(r io.ReaderAt, size int64) (*kdump.Dump, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read dump: %w", err)
 	}
-	if head = head[:n]; flat.Match(head) {
+	if head = head[:n]; n == 0 {
+		return nil, fmt.Errorf("%w: it is empty", kdump.ErrFormat)
+	}
+	if flat.Match(head) {
 		return flattened(r, size)
 	}
 	for _, f := range formats {

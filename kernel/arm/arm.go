@@ -248,10 +248,6 @@ func (j *Job) initrd() (f *os.File, unpacked int64, err error) {
 		if zone, err := os.ReadFile(j.system.file(zoneFile)); err == nil && len(zone) < maxZone {
 			a.AddBytes(zoneFile, 0o644, zone)
 		}
-		// The names of dumps have the local time.
-		if zone, err := os.ReadFile(j.system.file("/etc/localtime")); err == nil {
-			a.AddBytes("/etc/localtime", 0o644, zone)
-		}
 		for i, m := range j.Plan.Modules {
 			if err := j.addModule(a, j.files[i], path.Join(rescue.ModuleFolder, m.File)); err != nil {
 				return err

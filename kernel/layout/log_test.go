@@ -3,6 +3,7 @@ package layout
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -166,5 +167,58 @@ func TestPanicMessage(t *testing.T) {
 	}
 	if got := PanicMessage(log[2:3]); got != "" {
 		t.Errorf("panic message of a usual log is %q", got)
+	}
+}
+
+// TestPanicReason has logs of several incidents: one line a second unless it is
+// a number, which is as many.
+func TestPanicReason(t *testing.T) {
+	const (
+		lockup = "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [cat:99]"
+		null   = "BUG: kernel NULL pointer dereference, address: 0000000000000000"
+		oops   = "Oops: 0000 [#1] PREEMPT SMP NOPTI"
+		end    = "---[ end trace 0000000000000000 ]---"
+		fatal  = "Kernel panic - not syncing: Fatal exception"
+		other  = "Kernel panic - not syncing: hung_task: blocked tasks"
+		sysrq  = "sysrq: Trigger a crash"
+		asked  = "Kernel panic - not syncing: sysrq triggered crash"
+		init   = "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009"
+		locked = "Kernel panic - not syncing: softlockup: hung tasks"
+		behind = "---[ end Kernel panic - not syncing: x ]---"
+	)
+	for _, c := range []struct {
+		log  []string
+		want string
+	}{
+		{[]string{lockup, "Call Trace:", "500", other, behind}, other},
+		{[]string{null, oops, end, "500", other}, other},
+		{[]string{null, oops, "500", other}, other},
+		{[]string{lockup, "500", sysrq, asked}, sysrq},
+		{[]string{lockup, sysrq, asked}, sysrq},
+		{[]string{null, oops, "Call Trace:", end, "RIP: 0010:f+0x1/0x2", fatal, behind}, null},
+		{[]string{lockup, null, oops, end, fatal}, null},
+		{[]string{"BUG: unable to handle page fault", oops, "500", null, oops, end, fatal}, null},
+		{[]string{"BUG: unable to handle page fault", oops, end, null, oops}, null},
+		{[]string{lockup, "500", null, oops}, null},
+		{[]string{null, oops, end, "500", init}, init},
+		{[]string{null, oops, end, init}, null},
+		{[]string{null, oops, end, "500", lockup, "Call Trace:", locked}, lockup},
+		{[]string{"Internal error: Oops: 96000004 [#1] SMP", end, "Kernel panic - not syncing: Oops: Fatal exception"}, "Internal error: Oops: 96000004 [#1] SMP"},
+		{[]string{fatal}, fatal},
+		{[]string{null, oops, end, "it goes on"}, ""},
+	} {
+		var log []LogRecord
+		at := time.Duration(0)
+		for _, l := range c.log {
+			if n, err := strconv.Atoi(l); err == nil {
+				at += time.Duration(n) * time.Second
+				continue
+			}
+			at += time.Second
+			log = append(log, LogRecord{Time: at, Text: l})
+		}
+		if got := PanicMessage(log); got != c.want {
+			t.Errorf("%q: %q, want %q", c.log, got, c.want)
+		}
 	}
 }

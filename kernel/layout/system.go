@@ -66,33 +66,6 @@ func (k *Kernel) timekeeper() (uint64, error) {
 	return k.Symbol("shadow_timekeeper")
 }
 
-// PanicMessage returns the reason of a panic as the log tells it, or "". It
-// knows the messages of panic() and of oopses; of several, the first of the
-// last incident counts.
-func PanicMessage(log []LogRecord) string {
-	msg := ""
-	for i := len(log) - 1; i >= 0; i-- {
-		if hasAnyPrefix(log[i].Text, "BUG: ", "Oops: ", "general protection fault", "kernel BUG at ",
-			"Internal error: ", "Unable to handle kernel ", "Kernel panic - not syncing", "sysrq: Trigger a crash",
-			"watchdog: BUG: ", "divide error: ", "invalid opcode: ", "Out of memory and no killable processes") {
-			msg = log[i].Text
-		}
-		if hasAnyPrefix(log[i].Text, "---[ end trace ") {
-			break
-		}
-	}
-	return msg
-}
-
-func hasAnyPrefix(s string, prefixes ...string) bool {
-	for _, p := range prefixes {
-		if len(s) >= len(p) && s[:len(p)] == p {
-			return true
-		}
-	}
-	return false
-}
-
 // Tainted returns the kernel's taint flags
 // (Documentation/admin-guide/tainted-kernels.rst).
 func (k *Kernel) Tainted() (uint64, error) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,13 +20,15 @@ type logger struct {
 	console *os.File // nil: there is none, or the kernel's log shows there
 	kmsg    *os.File // nil: there is none
 	lines   []string
-	beat    time.Time // of the last progress
+	// beat is the time of the last progress, in nanoseconds since start. It has
+	// no lock: who asks for it must not wait for a console that hangs.
+	beat atomic.Int64
 }
 
 // maxLines bounds the lines that the record keeps.
 const maxLines = 200
 
-func newLogger() *logger { return &logger{start: time.Now(), beat: time.Now()} }
+func newLogger() *logger { return &logger{start: time.Now()} }
 
 // open opens console and kernel log, once /dev and /proc are mounted.
 func (l *logger) open() {
@@ -46,9 +49,9 @@ func (l *logger) open() {
 // printf tells a line.
 func (l *logger) printf(format string, args ...any) {
 	line := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
+	l.alive()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.beat = time.Now()
 	if len(l.lines) < maxLines {
 		l.lines = append(l.lines, fmt.Sprintf("[%8.3f] %s", time.Since(l.start).Seconds(), line))
 	}
@@ -61,18 +64,23 @@ func (l *logger) printf(format string, args ...any) {
 }
 
 // alive notes that there is progress.
-func (l *logger) alive() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.beat = time.Now()
+func (l *logger) alive() { l.beat.Store(int64(time.Since(l.start))) }
+
+// last tells a line, but waits for the console no longer than that.
+func (l *logger) last(limit time.Duration, format string, args ...any) {
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		l.printf(format, args...)
+	}()
+	select {
+	case <-told:
+	case <-time.After(limit):
+	}
 }
 
 // idle is how long there has been no progress.
-func (l *logger) idle() time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return time.Since(l.beat)
-}
+func (l *logger) idle() time.Duration { return time.Since(l.start) - time.Duration(l.beat.Load()) }
 
 func (l *logger) said() []string {
 	l.mu.Lock()

@@ -20,6 +20,11 @@ const (
 	// panicSeconds is after how many seconds the crash kernel starts the machine
 	// again if it crashes itself, or loses procdump, which is its first process.
 	panicSeconds = 10
+	// consoleLimit is how long a console may take for a line, and endLimit how
+	// long the drivers may take to stop their devices before the machine starts
+	// again without that.
+	consoleLimit = 10 * time.Second
+	endLimit     = time.Minute
 )
 
 // Active tells whether this process is the first one of a crash kernel that has
@@ -52,7 +57,7 @@ func Main(version string) {
 	reboot := true
 	defer func() {
 		if p := recover(); p != nil {
-			log.printf("procdump has a bug: %v", p)
+			log.last(consoleLimit, "procdump has a bug: %v", p)
 		}
 		leave(log, reboot)
 	}()
@@ -132,7 +137,7 @@ func watch(log *logger, reboot bool) {
 	for log.idle() < hangLimit {
 		time.Sleep(time.Second)
 	}
-	log.printf("nothing has come forward for %v", hangLimit)
+	log.last(consoleLimit, "nothing has come forward for %v", hangLimit)
 	end(log, reboot)
 }
 
@@ -146,16 +151,21 @@ func leave(log *logger, reboot bool) {
 
 // end starts the machine again or switches it off, by any means.
 func end(log *logger, reboot bool) {
+	// reboot(2) stops all devices first, and never returns if one hangs.
+	time.AfterFunc(endLimit, restartAtOnce)
 	var err error
 	if reboot {
-		log.printf("the machine starts again")
+		log.last(consoleLimit, "the machine starts again")
 		err = machine.Restart()
 	} else {
-		log.printf("the machine is switched off")
+		log.last(consoleLimit, "the machine is switched off")
 		err = machine.PowerOff()
 	}
-	log.printf("%v", err)
-	// sysrq(8): restart at once.
-	os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0)
+	log.last(consoleLimit, "%v", err)
+	restartAtOnce()
 	os.Exit(1) // the kernel crashes, and that starts the machine again
 }
+
+// restartAtOnce starts the machine again without stopping any device: the
+// kernel's sysrq b.
+func restartAtOnce() { os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0) }

@@ -149,9 +149,16 @@ func openDevice(path string) (*device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open device for dumps: %w", err)
 	}
-	// The name may mean another device in this kernel.
-	if _, err := superblock.ReadMark(f, size); err != nil {
-		return nil, fmt.Errorf("open device %s for dumps: %w: it may hold something else and is not written to", path, err)
+	// The name may mean another device in this kernel, and the device may have
+	// been put to another use.
+	info, err := superblock.Read(f, size)
+	switch {
+	case errors.Is(err, superblock.ErrUnknown):
+		return nil, fmt.Errorf("open device %s for dumps: %w: it may hold something else and is not written to", path, superblock.ErrNoMark)
+	case err != nil:
+		return nil, fmt.Errorf("open device %s for dumps: %w", path, err)
+	case info.Class != superblock.DumpTarget:
+		return nil, fmt.Errorf("open device %s for dumps: it holds %v and is not written to", path, info)
 	}
 	return &device{path: path, size: size}, nil
 }

@@ -78,6 +78,15 @@ func disk(t *testing.T, size int64) string {
 	return path
 }
 
+func writeAt(path, text string, off int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(text), off)
+	return errors.Join(err, f.Close())
+}
+
 // mark makes a disk one for dumps.
 func mark(t *testing.T, path string, size int64) superblock.Mark {
 	t.Helper()
@@ -100,6 +109,14 @@ func TestDevice(t *testing.T) {
 		t.Errorf("a device without mark: %v", err)
 	}
 	mark(t, path, size)
+	used := disk(t, size)
+	mark(t, used, size)
+	if err := writeAt(used, "XFSB", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openDevice(used); err == nil || !strings.Contains(err.Error(), "a file system (xfs)") {
+		t.Errorf("a device of which a file system was made: %v", err)
+	}
 	d, err := openDevice(path)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -182,7 +183,11 @@ func (s *session) release() error {
 	if !ok || s.plan.ReservedFile == "" || s.plan.Settings.Kind == settings.Small {
 		return nil
 	}
-	err := os.Remove(filepath.Join(f.root, filepath.Join("/", s.plan.ReservedFile)))
+	path := filepath.Join(f.root, filepath.Join("/", s.plan.ReservedFile))
+	err := checkReserved(path)
+	if err == nil {
+		err = os.Remove(path)
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		s.log.printf("no space is reserved: %v", err)
 		return nil
@@ -193,6 +198,32 @@ func (s *session) release() error {
 	s.log.printf("%d MiB of reserved space given back", s.plan.Reserved>>20)
 	// Journaling file systems use it again only after that.
 	return machine.SyncFS(f.root)
+}
+
+// checkReserved wants a file to keep space and nothing else: all of it reads as
+// zeros, of which the beginning is looked at.
+func checkReserved(path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, 4096)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	if len(bytes.Trim(head[:n], "\x00")) > 0 {
+		return fmt.Errorf("%s has other content than space that is kept", path)
+	}
+	return nil
 }
 
 // writeSmall writes the small dump.

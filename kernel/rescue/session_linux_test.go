@@ -159,7 +159,16 @@ func TestRelease(t *testing.T) {
 	if err := os.MkdirAll(f.path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(f.path, ".reserved"), nil, 0o600); err != nil {
+	reserved := filepath.Join(f.path, ".reserved")
+	if err := os.WriteFile(reserved, []byte("a letter"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.step("give back", s.release)
+	if got := names(t, f.path); len(got) != 1 || len(s.rec.Failures) != 1 {
+		t.Errorf("another file of that name: files %v, failures %v", got, s.rec.Failures)
+	}
+	s.rec.Failures = nil
+	if err := os.WriteFile(reserved, make([]byte, 8192), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.step("give back", s.release)

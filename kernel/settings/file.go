@@ -30,6 +30,13 @@ func Load(path string) (Settings, error) {
 		return Settings{}, fmt.Errorf("read settings: %w", err)
 	}
 	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return Settings{}, fmt.Errorf("read settings: %w", err)
+	}
+	if why := untrusted(st); why != "" {
+		return Settings{}, &Error{File: path, What: "the file is not heeded: " + why, Remedy: "chown root:root and chmod 644 it, once its contents are right"}
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return Settings{}, fmt.Errorf("read settings: %w", err)

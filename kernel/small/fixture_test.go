@@ -236,7 +236,7 @@ func (w *world) message(n int) string {
 		case 2:
 			return "RIP: 0010:bad_function+0x16/0x20 [module_1]"
 		case 1:
-			return "Kernel panic - not syncing: Fatal error in a test"
+			return "Kernel panic - not syncing: Fatal exception in interrupt"
 		}
 	}
 	s := fmt.Sprintf("message %d ", n)

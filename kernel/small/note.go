@@ -93,7 +93,7 @@ func (b *builder) panicLog() []layout.LogRecord {
 func (b *builder) describePanic() {
 	f := &b.facts
 	log := b.panicLog()
-	message := panicMessage(log)
+	message := layout.PanicMessage(log)
 	f.Panic = clean(message, 256)
 	seen := false
 	for _, r := range log {
@@ -117,24 +117,6 @@ func (b *builder) describePanic() {
 	if f.RIP == "" && b.first.ip != 0 {
 		f.RIP = clean(b.symbol(b.first.ip), 160)
 	}
-}
-
-// panicMessage is the first message of the incident that ended the kernel. An
-// oops ends with a line of its own, and only then says "Fatal exception".
-func panicMessage(log []layout.LogRecord) string {
-	message := layout.PanicMessage(log)
-	if !strings.HasPrefix(message, oopsFatal+"Fatal ") {
-		return message
-	}
-	for i := len(log) - 1; i >= 0; i-- {
-		if strings.HasPrefix(log[i].Text, "---[ end trace ") {
-			if cause := layout.PanicMessage(log[:i]); cause != "" {
-				return cause
-			}
-			break
-		}
-	}
-	return message
 }
 
 // describeModules lists the modules as text, with less of each if they are

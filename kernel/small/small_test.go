@@ -77,7 +77,7 @@ func (w *world) wantNote(t *testing.T, r *small.Report, d *kdump.Dump) {
 		t.Fatalf("note %+v, want %+v", n, r.Note)
 	}
 	want := small.Note{Version: 1, Kind: "small", Release: "6.1.0-made-up", Machine: "x86_64", Host: "host", Panic: "BUG: kernel NULL pointer dereference, address: 0000000000000000",
-		NotSyncing: "Fatal error in a test", Oops: "0002", RIP: "bad_function+0x16/0x20 [module_1]", Tainted: 0x200, CPU: w.panicked, CPUs: w.cpus}
+		NotSyncing: "Fatal exception in interrupt", Oops: "0002", RIP: "bad_function+0x16/0x20 [module_1]", Tainted: 0x200, CPU: w.panicked, CPUs: w.cpus}
 	got := *n
 	if got.Time.Unix() != 1_700_000_000 || got.Registers == 0 {
 		t.Errorf("time %v, %d registers", got.Time, got.Registers)

@@ -164,6 +164,10 @@ func readFolder(p foundRecord, folder string, r *Report) (*foundRecord, error) {
 		return nil, fmt.Errorf("read record of the last crash: %w", err)
 	}
 	defer f.Close()
+	if !trusted(f, folder) {
+		r.warn("%s is not heeded, for another user has made it; remove it", p.file)
+		return nil, nil
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxRecord))
 	if err != nil {
 		return nil, fmt.Errorf("read record of the last crash: %w", err)
@@ -305,7 +309,7 @@ func (m *Manager) tidy(o *Outcome, r *Report) {
 
 // lowDisk removes the dump where the disk is nearly full.
 func (m *Manager) lowDisk(o *Outcome, r *Report) {
-	if m.Settings.Keep || !isFile(o.Dump) || o.Dump == o.Small {
+	if m.Settings.Keep || !isFile(o.Dump) || o.Dump == o.Small || !check(o.Dump, isDump) {
 		return
 	}
 	disk, err := m.Disk(filepath.Dir(o.Dump))

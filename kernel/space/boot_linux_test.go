@@ -296,6 +296,38 @@ func TestAfterBootLowDisk(t *testing.T) {
 	}
 }
 
+// TestAfterBootForged has a record that names a file that is no dump, and one
+// that another user has made.
+func TestAfterBootForged(t *testing.T) {
+	c := newCrashed(t)
+	c.m.Disk = func(string) (Disk, error) { return Disk{Size: 100 * gib, Free: gib}, nil }
+	rec := good()
+	rec.File, rec.Small = "/crash/letter.txt", ""
+	letter := c.put("letter.txt", []byte("Dear reader"))
+	c.record(rec)
+	c.boot()
+	if existing(letter) == "" {
+		t.Error("a file that is no dump was removed")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of other users")
+	}
+	rec.File = "/crash/vmcore.kdump"
+	dump := c.put("vmcore.kdump", kdumpHead)
+	c.record(rec)
+	record := filepath.Join(c.m.Settings.Folder, rescue.RecordName)
+	if err := os.Chown(record, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.m.AfterBoot()
+	if err != nil || r.Outcome != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "another user") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if existing(dump) == "" || existing(record) == "" {
+		t.Errorf("files are %s", c.files())
+	}
+}
+
 func TestAfterBootPrunesSmall(t *testing.T) {
 	c := newCrashed(t)
 	c.m.Settings.SmallCount = 3

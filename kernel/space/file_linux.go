@@ -99,6 +99,22 @@ func openReserved(path string, flags int) (*os.File, os.FileInfo, error) {
 	return f, st, nil
 }
 
+// trusted tells whether a file in a folder was made by this user, or by whose
+// folder it is: others may be able to make files there, as in /tmp.
+func trusted(f *os.File, folder string) bool {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	in, err := os.Stat(folder)
+	if err != nil {
+		return false
+	}
+	file, ok := st.Sys().(*syscall.Stat_t)
+	parent, ok2 := in.Sys().(*syscall.Stat_t)
+	return ok && ok2 && (int(file.Uid) == os.Geteuid() || file.Uid == parent.Uid)
+}
+
 // setAside makes the file have n bytes, all of them allocated, and returns how
 // many it has. With an error these may be what it had before, or none.
 func setAside(path string, n int64) (int64, error) {

@@ -131,12 +131,11 @@ var probes = []probe{
 }
 
 // Read tells what the device of that many bytes holds; 0 is a size that is not
-// known. The error is ErrUnknown, or that of reading.
+// known. A Mark counts only where there is nothing else: who has made a file
+// system of the device since has left the mark as it was. The error is
+// ErrUnknown, or that of reading.
 func Read(r io.ReaderAt, size int64) (Info, error) {
 	d := &device{r: r, size: size}
-	if m, err := ReadMark(r, size); err == nil {
-		return Info{Class: DumpTarget, Type: "procdump", UUID: m.UUID}, nil
-	}
 	for _, p := range probes {
 		if b := d.at(p.off, len(p.magic)); b == nil || string(b) != p.magic {
 			continue
@@ -147,6 +146,9 @@ func Read(r io.ReaderAt, size int64) (Info, error) {
 	}
 	if i, ok := readAtEnd(d); ok {
 		return i, nil
+	}
+	if m, err := ReadMark(r, size); err == nil {
+		return Info{Class: DumpTarget, Type: "procdump", UUID: m.UUID}, nil
 	}
 	if d.err != nil {
 		return Info{}, fmt.Errorf("read superblock: %w", d.err)

@@ -189,6 +189,35 @@ func TestMark(t *testing.T) {
 	}
 }
 
+// TestMarkLeftOver has file systems made of devices that were for dumps: they are
+// not any more.
+func TestMarkLeftOver(t *testing.T) {
+	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F"}, {"mkfs.btrfs", "-q", "-f"}, {"mkfs.vfat"}, {"mkswap", "-q"}} {
+		t.Run(command[0], func(t *testing.T) {
+			file := image(t, 128, "true")
+			f, err := os.OpenFile(file, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := NewMark().Write(f, 128<<20); err != nil {
+				t.Fatal(err)
+			}
+			if i, err := Read(f, 128<<20); err != nil || i.Class != DumpTarget {
+				t.Fatalf("%+v, %v", i, err)
+			}
+			cmd := exec.Command(need.Tool(t, command[0]), append(command[1:], file)...)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			_, err = ReadMark(f, 128<<20)
+			if i, readErr := Read(f, 128<<20); readErr != nil || i.Class == DumpTarget {
+				t.Errorf("%+v, %v; the mark: %v", i, readErr, err)
+			}
+		})
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	for _, p := range probes {
 		b := make([]byte, 70<<10)
