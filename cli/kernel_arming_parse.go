@@ -38,7 +38,7 @@ var armSwitches = []armSwitch{
 	{name: "type", value: "KIND", help: "what a dump at a crash holds; it is saved as a setting",
 		set: func(o *armOptions, v string) error { o.Kind = v; return nil }},
 	{name: "to", value: "PLACE", help: "the folder or block device that it goes to; saved, too", set: setTo},
-	{name: "o", help: "replace another program's crash kernel",
+	{name: "o", help: "replace another program's crash kernel, and what a device holds",
 		set: func(o *armOptions, _ string) error { o.Replace = true; return nil }},
 	{name: "test", help: "crash the machine, after a confirmation",
 		set: func(o *armOptions, _ string) error { o.Test = true; return nil }},

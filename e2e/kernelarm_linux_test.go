@@ -96,6 +96,7 @@ func (g *guestTest) prepareArm() {
 // TestKernelArm arms a guest, lets it crash, and asks after the boot what became
 // of the dump.
 func TestKernelArm(t *testing.T) {
+	t.Parallel()
 	need.Tool(t, "makedumpfile")
 	disk, raw := filepath.Join(t.TempDir(), "disk"), filepath.Join(t.TempDir(), "raw")
 	command(t, need.Tool(t, "mkfs.ext4"), "-q", disk, "512M")
@@ -125,7 +126,7 @@ func TestKernelArm(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	g.run("device", func(g *guestTest) { g.testArmCrash("/dev/vdb", "kernel") })
+	g.run("device", func(g *guestTest) { g.testArmCrash("/dev/vdb -o", "kernel") })
 }
 
 // testArmRefused: each cause has its error, and nothing is loaded.
@@ -146,6 +147,7 @@ func (g *guestTest) testArmRefused() {
 	refuse(1, "folder of the host", `exec "$0" kernel arm -to `+g.Dir)
 	refuse(1, "is mounted at /mnt/disk", `exec "$0" kernel arm -to /dev/vda`)
 	refuse(1, "wipefs -a /dev/vdb", `mkfs.ext4 -q /dev/vdb; "$0" kernel arm -to /dev/vdb; code=$?; wipefs -qa /dev/vdb; exit $code`)
+	refuse(1, "give -o", `exec "$0" kernel arm -to /dev/vdb`) // what wipefs has left
 	refuse(2, "not confirmed", `echo other | "$0" kernel arm -test -to /mnt/disk`)
 	refuse(2, "not confirmed", `exec "$0" kernel arm -test -to /mnt/disk </dev/null`)
 	refuse(2, "is no kind", `exec "$0" kernel arm -type full -to /mnt/disk`)
@@ -237,6 +239,7 @@ func (g *guestTest) testArmUnit() {
 func (g *guestTest) testArmCrash(to, kind string) {
 	host := strings.TrimSpace(g.Shell("hostname"))
 	p := g.Start(guest.Command{Args: []string{"sh", "-c", fmt.Sprintf("%s kernel arm -test -type %s -to %s", guestProcdump, kind, to)}})
+	to, _, _ = strings.Cut(to, " ")
 	p.Await("Type the host's name")
 	before, boots := time.Now(), g.Boots()
 	p.Input(host + "\n")

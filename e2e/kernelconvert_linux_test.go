@@ -24,6 +24,7 @@ import (
 // all kinds and formats, and has the contents of pages judged that have been
 // put there before.
 func TestConvertKernel(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"drgn", "makedumpfile", "mkfs.ext4"} {
 		need.Tool(t, tool)
 	}

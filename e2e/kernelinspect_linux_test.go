@@ -107,6 +107,7 @@ func inspectDump(t *testing.T, file string) (*inspect.Report, string) {
 // dump with what the kernel said of itself, and with drgn where the kernel's
 // debug information is installed.
 func TestKernelInspect(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		kernel, way, kind string
 		reason            string // regular expression

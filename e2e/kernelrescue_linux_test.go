@@ -170,6 +170,7 @@ type rescueTest struct {
 // TestRescue has a kernel crash in several ways, again and again, and judges
 // what its crash kernel, of 96 MiB, leaves in file systems.
 func TestRescue(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"drgn", "makedumpfile", "python3", "gcc", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "fsfreeze"} {
 		need.Tool(t, tool)
 	}
@@ -201,6 +202,7 @@ func TestRescue(t *testing.T) {
 // TestRescueDevice has the newest kernel crash twice, with dumps that go to a
 // device without a file system.
 func TestRescueDevice(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"drgn", "makedumpfile", "python3", "gcc"} {
 		need.Tool(t, tool)
 	}

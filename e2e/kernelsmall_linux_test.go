@@ -27,6 +27,7 @@ func TestKernelSmall(t *testing.T) { testKernelSmall(t, "default") }
 func TestKernelSmallNewest(t *testing.T) { testKernelSmall(t, "newest") }
 
 func testKernelSmall(t *testing.T, kernel string) {
+	t.Parallel()
 	for _, tool := range []string{"gdb", "drgn", "python3"} {
 		need.Tool(t, tool)
 	}

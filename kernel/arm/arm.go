@@ -19,7 +19,8 @@ import (
 // Request is what to arm the machine for.
 type Request struct {
 	Settings settings.Settings
-	// Replace lets the crash kernel take the place of another program's.
+	// Replace lets the crash kernel take the place of another program's, and
+	// dumps that of what a device holds.
 	Replace bool
 	Version string // of procdump
 }
@@ -57,6 +58,9 @@ func (s *System) Prepare(r Request) (*Job, error) {
 	if j.target, err = s.place(r.Settings.Folder); err != nil {
 		return nil, err
 	}
+	if j.target.unknown && !r.Replace {
+		return nil, &Error{ErrInUse, r.Settings.Folder + " holds something that procdump does not know", "if nothing in it is needed, give -o"}
+	}
 	list, err := s.newModuleList()
 	if err != nil {
 		return nil, err
@@ -73,6 +77,14 @@ func (s *System) Prepare(r Request) (*Job, error) {
 		j.warn("small dumps go to %s, not to small_folder: %v", r.Settings.Folder, err)
 	} else {
 		j.small = &small
+	}
+	for _, p := range []place{j.target, small} {
+		if p.folder == "" {
+			continue // a device
+		}
+		if above := s.replaceable(p.folder); above != "" {
+			j.warn("others than root can write %s, and put something else in the place of %s: a dump may be lost", above, p.folder)
+		}
 	}
 	if units := s.others(); len(units) > 0 {
 		j.warn("%s is enabled as well and loads a crash kernel of its own at boot: systemctl disable %[1]s", strings.Join(units, " "))

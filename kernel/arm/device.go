@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -192,6 +193,32 @@ func (s *System) checkUnused(d device) error {
 		return err
 	}
 	return inUse("if nothing in it is needed, wipefs -a "+d.path()+" removes it", "holds %s", info)
+}
+
+// holdsUnknown tells whether a device that is not marked for dumps has anything
+// but zeros where its users' headers are, or where the mark would be: a database
+// may use a device as it is.
+func (s *System) holdsUnknown(d device) (bool, error) {
+	if i, err := s.superblock(d); err == nil && i.Class == superblock.DumpTarget {
+		return false, nil
+	}
+	f, err := os.Open(s.file(d.path()))
+	if err != nil {
+		return false, fmt.Errorf("read device: %w", err)
+	}
+	defer f.Close()
+	mark := superblock.MarkOffset(s.size(d))
+	for _, part := range [][2]int64{{0, 1 << 20}, {mark, superblock.MarkSize}} {
+		b := make([]byte, part[1])
+		n, err := f.ReadAt(b, max(part[0], 0))
+		if err != nil && err != io.EOF {
+			return false, fmt.Errorf("read %s: %w", d.path(), err)
+		}
+		if len(bytes.Trim(b[:n], "\x00")) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // openUnused opens a device for writing, for nobody else: the kernel says if it

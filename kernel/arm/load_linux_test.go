@@ -129,6 +129,27 @@ func TestArm(t *testing.T) {
 	}
 }
 
+// TestReplaceable: who can rename a folder above the dumps' can lead them astray.
+func TestReplaceable(t *testing.T) {
+	s := tree(t, nil)
+	set := settings.Default()
+	for mode, warns := range map[os.FileMode]bool{0o755: false, 0o777: true, 0o777 | os.ModeSticky: false} {
+		if err := os.MkdirAll(s.file("/var"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(s.file("/var"), mode); err != nil {
+			t.Fatal(err)
+		}
+		j, err := s.Prepare(Request{Settings: set})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(j.Warnings, " "); strings.Contains(text, "others than root can write /var") != warns {
+			t.Errorf("%v: warnings %q", mode, text)
+		}
+	}
+}
+
 func TestArmDevice(t *testing.T) {
 	s := tree(t, nil)
 	moduleContents(t, s)
@@ -137,8 +158,19 @@ func TestArmDevice(t *testing.T) {
 	set := settings.Default()
 	set.Folder = "/dev/vdb"
 	var uuid string
-	for range 2 {
-		j, err := s.Prepare(Request{Settings: set})
+	f, err := os.OpenFile(s.file("/dev/vdb"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("a database"), 100_000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Prepare(Request{Settings: set}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "give -o") {
+		t.Errorf("a device with content: %v", err)
+	}
+	for again := range 2 {
+		j, err := s.Prepare(Request{Settings: set, Replace: again == 0})
 		if err != nil {
 			t.Fatal(err)
 		}

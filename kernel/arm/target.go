@@ -18,6 +18,8 @@ type place struct {
 	device  device
 	folder  string   // as this machine knows it; "" for a device
 	modules []string // of the file system, by name or alias
+	// unknown says that a device holds something that nobody here knows.
+	unknown bool
 }
 
 // place finds out what a folder or a device is for the crash kernel.
@@ -43,7 +45,8 @@ func (s *System) devicePlace(to string) (place, error) {
 	if err := s.checkUnused(d); err != nil {
 		return place{}, err
 	}
-	return place{device: d}, nil
+	unknown, err := s.holdsUnknown(d)
+	return place{device: d, unknown: unknown}, err
 }
 
 // folderPlace is that of a folder on a file system. The folder need not be there.

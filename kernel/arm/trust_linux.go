@@ -3,6 +3,7 @@ package arm
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"syscall"
 )
@@ -30,6 +31,23 @@ func checkProgram(program string) error {
 		}
 		if p == filepath.Dir(p) {
 			return nil
+		}
+	}
+}
+
+// replaceable gives a folder above an absolute path in which others than root could put
+// something else in its place, or "".
+func (s *System) replaceable(file string) string {
+	for p := path.Dir(file); ; p = path.Dir(p) {
+		if st, err := os.Lstat(s.file(p)); err == nil && st.IsDir() {
+			sys, ok := st.Sys().(*syscall.Stat_t)
+			foreign := ok && sys.Uid != 0 && int(sys.Uid) != os.Geteuid()
+			if foreign || st.Mode().Perm()&0o022 != 0 && st.Mode()&os.ModeSticky == 0 {
+				return p
+			}
+		}
+		if p == "/" {
+			return ""
 		}
 	}
 }

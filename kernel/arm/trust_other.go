@@ -5,3 +5,5 @@ package arm
 import "errors"
 
 func checkProgram(string) error { return errors.ErrUnsupported }
+
+func (s *System) replaceable(string) string { return "" }

@@ -74,9 +74,13 @@ func machineOf(d *kdump.Dump) arch.Machine {
 // one, or two with a crash kernel loaded, and memory may hold old ones.
 const maxCandidates = 16
 
-// maxSearched bounds the pages that are searched, a TiB or more: a damaged
-// header may claim memory without end.
-const maxSearched = 1 << 28
+// maxSearched bounds the pages that are searched, a TiB or more, and maxUnread
+// those among them that cannot be read: a damaged header may claim memory
+// without end.
+const (
+	maxSearched = 1 << 28
+	maxUnread   = 1 << 20
+)
 
 // infos yields the texts in memory that look like VMCOREINFO. It begins a page.
 func (s *Source) infos() iter.Seq[[]byte] {
@@ -86,13 +90,19 @@ func (s *Source) infos() iter.Seq[[]byte] {
 			return
 		}
 		head, page := make([]byte, len(infoStart)), make([]byte, size)
-		left, pages := maxCandidates, maxSearched
+		left, pages, unread := maxCandidates, maxSearched, maxUnread
 		for r := range s.dump.Present() {
 			for pfn := r.PFN; pfn < r.PFN+r.Count; pfn++ {
 				if pages--; pages < 0 {
 					return
 				}
-				if _, err := s.dump.Memory.ReadPhys(head, pfn*size); err != nil || string(head) != infoStart {
+				_, err := s.dump.Memory.ReadPhys(head, pfn*size)
+				if err != nil {
+					if unread--; unread < 0 {
+						return
+					}
+				}
+				if err != nil || string(head) != infoStart {
 					continue
 				}
 				n, err := s.dump.Memory.ReadPhys(page, pfn*size)

@@ -114,7 +114,10 @@ func parseNative(rest string, parse func(string) (native, error)) (Counter, erro
 // parseWindows reads \OBJECT(INSTANCE)\COUNTER. The first backslash may be
 // missing, and all may be doubled, as happens between quotes of a shell.
 func parseWindows(name string) (Counter, error) {
-	path := strings.ReplaceAll(name, `\\`, `\`)
+	path := name
+	for strings.Contains(path, `\\`) {
+		path = strings.ReplaceAll(path, `\\`, `\`)
+	}
 	path = strings.TrimPrefix(path, `\`)
 	// The instance may hold parentheses and backslashes itself: the last
 	// ")\" ends it.
