@@ -245,13 +245,11 @@ func (c *conversion) activeByDrgn() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Setenv("RUNS", string(b))
-	c.t.Setenv("INFO", string(d.VMCoreInfo))
 	script := c.path("count.py")
 	if err := os.WriteFile(script, []byte(countActive), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
-	out := command(c.t, "drgn", "-q", "-c", c.path("complete.elf"), script)
+	out := command(c.t, "env", "RUNS="+string(b), "INFO="+string(d.VMCoreInfo), "drgn", "-q", "-c", c.path("complete.elf"), script)
 	_, text, _ := strings.Cut(out, "KEPT ")
 	kept, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
 	if err != nil {

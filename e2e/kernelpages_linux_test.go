@@ -171,12 +171,11 @@ func wantMarks(t testing.TB, file, kind string, all marks) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("PAGES", string(pages))
 	script := filepath.Join(t.TempDir(), "pages.py")
 	if err := os.WriteFile(script, []byte(readPages), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, answer, ok := strings.Cut(command(t, "drgn", "-q", "-c", file, script), "PAGES ")
+	_, answer, ok := strings.Cut(command(t, "env", "PAGES="+string(pages), "drgn", "-q", "-c", file, script), "PAGES ")
 	var got []string
 	if err := json.Unmarshal([]byte(answer), &got); err != nil || !ok || len(got) != len(list) {
 		t.Fatalf("drgn says %q: %v", answer, err)

@@ -314,8 +314,7 @@ func (s *smallTest) judge(t *testing.T, file, image, dmesg string) {
 		t.Fatal(err)
 	}
 	gdb := command(t, "gdb", "-nx", "-q", "-batch", "-ex", "core-file "+file, "-ex", "symbol-file "+image+" -o 0x"+info, "-ex", "info threads", "-ex", "bt")
-	t.Setenv("TASK", strconv.Itoa(s.pid))
-	drgn := command(t, "drgn", "-q", "-c", file, "-s", image, script)
+	drgn := command(t, "env", "TASK="+strconv.Itoa(s.pid), "drgn", "-q", "-c", file, "-s", image, script)
 	for tool, out := range map[string]string{"gdb": gdb, "drgn": drgn} {
 		at := 0
 		for _, f := range s.stack {
