@@ -42,10 +42,15 @@ func armHelp() string {
 		b.WriteString(head + s + "\n")
 		head = "       "
 	}
-	b.WriteString("\nSwitches\n")
-	for _, s := range armSwitches {
-		if s.help != "" {
-			helpLine(&b, strings.TrimSpace("-"+s.name+" "+s.value), s.help)
+	for _, v := range []struct {
+		verb     string
+		switches []armSwitch
+	}{{armVerb, armSwitches}, {disarmVerb, disarmSwitches}, {statusVerb, statusSwitches}} {
+		b.WriteString("\nSwitches of " + v.verb + "\n")
+		for _, s := range v.switches {
+			if s.help != "" {
+				helpLine(&b, strings.TrimSpace("-"+s.name+" "+s.value), s.help)
+			}
 		}
 	}
 	for _, p := range armParagraphs {
