@@ -31,13 +31,14 @@ var layers = map[string][]string{
 	"internal/sys":      {"arch"},
 	"internal/elfimage": {},
 	"internal/signals":  {},
+	"internal/spelling": {},
 	"live":              {"snapshot", "arch", "internal/sys", "internal/elfimage"},
 	"target":            {"internal/sys"},
 	"dumpkind":          {"snapshot", "arch"},
 	"capture":           {"snapshot", "dumpkind", "elfcore", "minidump", "zseek", "arch", "internal/sys"},
 
 	"trigger":     {},
-	"probe":       {"trigger", "internal/sys"},
+	"probe":       {"trigger", "internal/sys", "internal/spelling"},
 	"monitor":     {"trigger", "probe", "live", "capture", "target", "snapshot", "dumpkind", "internal/signals"},
 	"corepattern": {"snapshot", "arch", "elfcore", "dumpkind", "capture", "live", "target", "internal/sys", "internal/signals"},
 
@@ -45,7 +46,7 @@ var layers = map[string][]string{
 	"symbols": {"snapshot", "arch"},
 	"inspect": {"snapshot", "arch", "unwind", "symbols"},
 	"render":  {"inspect"},
-	"kernel":  {"kdump", "arch", "internal/sys"},
+	"kernel":  {"kdump", "arch", "internal/sys", "internal/spelling"},
 
 	"inspect/kernel": {"kdump", "kernel", "arch"},
 	"render/kernel":  {"inspect/kernel"},
@@ -76,7 +77,7 @@ var external = map[string][]string{
 }
 
 // noOS are the folders whose packages know no operating system.
-var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render/kernel"}
+var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "internal/spelling", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render/kernel"}
 
 // osPackages are those of the standard library that reach the operating system.
 var osPackages = []string{"os", "syscall", "net", "plugin", "runtime/cgo"}

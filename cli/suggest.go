@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"strings"
+
+	"procdump/internal/spelling"
 )
 
 // otherWords are names that people try for what is spelled otherwise here.
@@ -41,7 +43,7 @@ func suggest(name string) string {
 			continue
 		}
 		for _, candidate := range []string{s.name, s.also} {
-			cost := distance(name, candidate)
+			cost := spelling.Distance(name, candidate)
 			// A guess that changes half of the letters is none.
 			if candidate == "" || 2*cost > max(len(name), len(candidate)) || cost > 2 {
 				continue
@@ -55,31 +57,4 @@ func suggest(name string) string {
 		}
 	}
 	return best
-}
-
-// distance is the number of bytes to insert, delete or replace, or of
-// neighbours to swap, to make b of a; 99 where the lengths rule a guess out.
-func distance(a, b string) int {
-	if len(a) > len(b)+2 || len(b) > len(a)+2 {
-		return 99
-	}
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		for j := range rows[i] {
-			if i == 0 || j == 0 {
-				rows[i][j] = i + j
-				continue
-			}
-			replace := rows[i-1][j-1]
-			if a[i-1] != b[j-1] {
-				replace++
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, replace)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"procdump/internal/spelling"
 )
 
 // setting is what a word on the command line or in the file names.
@@ -58,37 +60,13 @@ func unknown(word string) *Error {
 	}
 	plain := plainName(word)
 	sort.SliceStable(names, func(i, j int) bool {
-		return distance(plain, plainName(names[i])) < distance(plain, plainName(names[j]))
+		return spelling.Distance(plain, plainName(names[i])) < spelling.Distance(plain, plainName(names[j]))
 	})
 	// A guess that changes half of the letters is none.
-	if best := names[0]; 2*distance(plain, plainName(best)) <= max(len(plain), len(plainName(best))) {
+	if best := names[0]; 2*spelling.Distance(plain, plainName(best)) <= max(len(plain), len(plainName(best))) {
 		remedy = "did you mean " + best + "?"
 	}
 	return wrong(word, remedy, "unknown setting")
-}
-
-// distance is how many bytes to insert, delete or replace to make b of a.
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a) // no name is as long
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // Get returns the value that a key, or a value of Windows, has in s. Its error

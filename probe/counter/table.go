@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"procdump/internal/spelling"
 )
 
 // kind says what the instances of an object are.
@@ -226,7 +228,7 @@ func unknown(name, path string) error {
 	for _, d := range defs {
 		own := plain(d.name)
 		// A right name under a wrong object is nearer than the other way round.
-		n := min(distance(wanted, plain(d.object.name)+`\`+own), 1+distance(last, own))
+		n := min(spelling.Distance(wanted, plain(d.object.name)+`\`+own), 1+spelling.Distance(last, own))
 		all = append(all, candidate{d, n})
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
@@ -249,26 +251,4 @@ func (o *object) example() string {
 		return total
 	}
 	return ""
-}
-
-// distance is the least number of letters to insert, delete or replace to make
-// b of a (Levenshtein's).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
