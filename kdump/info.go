@@ -158,14 +158,19 @@ func prPIDOffset(m arch.Machine) int {
 	return 24
 }
 
+// FirstFreePID is above the number of every thread (PID_MAX_LIMIT,
+// include/linux/threads.h).
+const FirstFreePID = 1<<22 + 1
+
 // BlankPRStatus is an NT_PRSTATUS descriptor with zero registers for a CPU
 // whose registers are not known: drgn unwinds no stack from a dump without
 // any, and reads them in CPU order. Gdb wants every pr_pid to differ and not
-// to be zero.
+// to be zero; and drgn takes these registers for those of a task that has the
+// number, which therefore must be no task's.
 func BlankPRStatus(m arch.Machine, cpu int) []byte {
 	b := make([]byte, prstatusSize(m))
 	if len(b) > 0 {
-		binary.LittleEndian.PutUint32(b[prPIDOffset(m):], uint32(cpu+1))
+		binary.LittleEndian.PutUint32(b[prPIDOffset(m):], uint32(FirstFreePID+cpu))
 	}
 	return b
 }

@@ -109,11 +109,11 @@ func (b *builder) statusNotes() []byte {
 			// Gdb wants numbers that differ. Drgn finds the task that panicked by
 			// the number in its note.
 			if le.Uint32(s.prstatus[prPID:]) == 0 && s != b.first {
-				le.PutUint32(s.prstatus[prPID:], uint32(firstFreePID+i))
+				le.PutUint32(s.prstatus[prPID:], uint32(kdump.FirstFreePID+i))
 			}
 			add(s.prstatus)
 		case s.blank:
-			add(kdump.BlankPRStatus(b.k.Machine, firstFreePID+i-1))
+			add(kdump.BlankPRStatus(b.k.Machine, i))
 		case s.empty:
 			add(nil)
 		}

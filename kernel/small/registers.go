@@ -13,9 +13,6 @@ const (
 	prReg = 112
 )
 
-// firstFreePID is above every number of a thread (PID_MAX_LIMIT).
-const firstFreePID = 1<<22 + 1
-
 // registers are the general-purpose registers of a note.
 type registers []byte
 
