@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -203,43 +205,33 @@ func replaceable(o *inspectOptions) error {
 
 // writeReport writes a file that is there whole or not at all, and readable by
 // its owner only: a kernel's log and names of processes are in it.
-func writeReport(o *inspectOptions, write func(io.Writer) error) (err error) {
-	dir := "."
-	if i := strings.LastIndexByte(o.Out, os.PathSeparator); i >= 0 {
-		dir = o.Out[:i+1]
-	}
-	if _, err := os.Lstat(o.Out); err == nil && !o.Overwrite {
-		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", o.Out)
-	}
+func writeReport(o *inspectOptions, write func(io.Writer) error) error {
 	if err := replaceable(o); err != nil {
 		return err
 	}
-	t, err := os.CreateTemp(dir, ".procdump-*")
+	t, err := fsys.CreateTemp(filepath.Dir(o.Out))
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			t.Close()
-			os.Remove(t.Name())
-			err = fmt.Errorf("write report: %w", err)
-		}
-	}()
+	defer t.Discard()
 	w := bufio.NewWriter(t)
-	if err := write(w); err != nil {
-		return err
+	if err = write(w); err == nil {
+		err = w.Flush()
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	if err == nil {
+		err = t.Sync()
 	}
-	if err := t.Sync(); err != nil {
-		return err
+	if err == nil {
+		err = t.Link(o.Out, o.Overwrite)
 	}
-	if err := t.Close(); err != nil {
-		return err
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", o.Out)
 	}
-	if err := os.Rename(t.Name(), o.Out); err != nil {
-		return err
+	if err == nil {
+		err = fsys.SyncDir(filepath.Dir(o.Out))
 	}
-	return fsys.SyncDir(dir)
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
 }
