@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"time"
 
@@ -11,9 +12,6 @@ import (
 	"procdump/kernel/live"
 	"procdump/kernel/small"
 )
-
-// kindSmall is the kind of dump that package small writes.
-const kindSmall = "small"
 
 // isSmall tells whether a dump is of the kind small.
 func isSmall(d *kdump.Dump) bool {
@@ -26,34 +24,20 @@ func isSmall(d *kdump.Dump) bool {
 }
 
 // convertSmall makes a small dump.
-func convertSmall(o *convertOptions, job capture.Options, src *dumped.Source, console *Console) error {
-	start := time.Now()
+func convertSmall(ctx context.Context, o *convertOptions, job capture.Options, src *dumped.Source, console *Console) error {
 	k, err := src.Kernel()
 	c := newKernelConsole(console, &o.kernelOptions, capture.ELF)
-	c.kind = kindSmall
 	c.Source(src.Dump(), live.Guests{}, src.Warnings())
 	if err != nil {
 		return fmt.Errorf("make small dump: %w", err)
 	}
 	at := src.Dump().Time
 	if at.IsZero() {
-		at = start
+		at = time.Now()
 	}
-	path := ""
-	if job.Stream == nil {
-		path = job.Name.Path(at)
-	}
-	c.InitiatedSmall(path)
-	var b bytes.Buffer
-	var res *capture.Result
-	report, err := small.Write(&b, k, small.Options{})
-	if err == nil {
-		res, err = capture.WriteBytes(b.Bytes(), at, job)
-	}
-	if err != nil {
-		c.Failed(err)
-		return fmt.Errorf("%w: %w", errReported, err)
-	}
-	c.CompleteSmall(res, report, time.Since(start))
-	return nil
+	return c.runSmall(ctx, job, at, func() ([]byte, *small.Report, error) {
+		var b bytes.Buffer
+		report, err := small.Write(&b, k, small.Options{})
+		return b.Bytes(), report, err
+	})
 }

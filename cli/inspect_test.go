@@ -111,7 +111,7 @@ func TestInspectErrors(t *testing.T) {
 	}{
 		{nil, ExitUsage, "no dump is given"},
 		{[]string{"-x", "f"}, ExitUsage, "unknown switch"},
-		{[]string{"a", "b", "c"}, ExitUsage, "too many files"},
+		{[]string{"a", "b", "c"}, ExitUsage, "is one word too many"},
 		{[]string{"-"}, ExitUsage, "file first"},
 		{[]string{""}, ExitUsage, "a path is empty"},
 		{[]string{"a", ""}, ExitUsage, "a path is empty"},

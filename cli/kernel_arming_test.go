@@ -39,8 +39,8 @@ func TestParseArm(t *testing.T) {
 		"-type":           "missing KIND",
 		"-to":             "missing PLACE",
 		"-to a -to b":     "given twice",
-		"-format elf":     "not a switch of procdump kernel arm",
-		"/mnt":            "not a switch of procdump kernel arm",
+		"-format elf":     "unknown switch; procdump kernel arm -? lists the switches",
+		"/mnt":            `"/mnt" is no switch, and procdump kernel arm takes nothing else`,
 		"-boot -test":     "by the settings alone",
 		"-boot -type all": "by the settings alone",
 	} {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ func newKernelConsole(c *Console, o *kernelOptions, format capture.Format) *kern
 	k := &kernelConsole{
 		DumpConsole: c.Process(Process{Name: "kernel"}, false).Dump(1),
 		kind:        o.Kind.String(), format: format.String(), compress: o.Compression, kernel: o.Kind, stream: o.Path == "-",
+	}
+	if o.Small {
+		k.kind = kindSmall
 	}
 	if format == capture.FormatAuto {
 		k.format = capture.KDump.String()
@@ -67,6 +71,24 @@ func (k *kernelConsole) Source(d *kdump.Dump, guests live.Guests, warnings []str
 	for _, w := range warnings {
 		k.console.Warning(w)
 	}
+}
+
+// run writes the dump that j has prepared, and prints its course.
+func (k *kernelConsole) run(ctx context.Context, j *capture.Job) error {
+	start := time.Now()
+	k.Initiated(j)
+	res, err := j.Run(ctx)
+	if err != nil {
+		return k.failed(err)
+	}
+	k.Complete(j, res, time.Since(start))
+	return nil
+}
+
+// failed prints why there is no dump, and returns an error that says so.
+func (k *kernelConsole) failed(err error) error {
+	k.Failed(err)
+	return fmt.Errorf("%w: %w", errReported, err)
 }
 
 // Initiated prints that the dump is about to be written, and how large it is
