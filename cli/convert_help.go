@@ -30,9 +30,7 @@ func convertHelp() string {
 	fmt.Fprintf(&b, "procdump %s - converts kernel dumps\n\n", Version)
 	b.WriteString("Usage: " + convertSynopsis + "\n\nSwitches\n")
 	switchLines(&b, convertSwitches)
-	for _, p := range convertParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
+	helpParagraphs(&b, convertParagraphs)
 	exampleLines(&b, convertExamples)
 	return b.String()
 }

@@ -59,9 +59,7 @@ func inspectHelp() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "procdump %s - says what a kernel dump tells\n\nUsage: %s\n\nSwitches\n", Version, inspectSynopsis)
 	switchLines(&b, inspectSwitches)
-	for _, p := range inspectParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
+	helpParagraphs(&b, inspectParagraphs)
 	exampleLines(&b, inspectExamples)
 	return b.String()
 }

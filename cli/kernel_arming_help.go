@@ -49,9 +49,7 @@ func armHelp() string {
 		b.WriteString("\nSwitches of " + v.verb + "\n")
 		switchLines(&b, v.switches)
 	}
-	for _, p := range armParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
+	helpParagraphs(&b, armParagraphs)
 	b.WriteString("\n" + wrap("KIND is one of those that procdump kernel -? explains, PLACE a folder on a disk or a block device of its own. The settings are in "+settings.File+
 		"; procdump kernel config shows and changes all of them.", 0))
 	exampleLines(&b, armExamples)

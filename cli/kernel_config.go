@@ -37,9 +37,7 @@ func configHelp() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "procdump %s - shows and changes the settings of dumps at a crash\n\n", Version)
 	b.WriteString("Usage: " + configSynopsis + "\n")
-	for _, p := range configParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
+	helpParagraphs(&b, configParagraphs)
 	b.WriteString("\nKeys\n")
 	for _, k := range settings.Keys() {
 		helpLine(&b, k.Name, k.Values)

@@ -163,17 +163,16 @@ func (k *kernelConsole) Complete(j *capture.Job, r *capture.Result, elapsed time
 
 // summary is the closing lines of a dump.
 func (k *kernelConsole) summary(r *capture.Result, leftOut, open []string, elapsed time.Duration) string {
-	var b strings.Builder
-	row := func(name, value string) { fmt.Fprintf(&b, "  %-8s %s\n", name, value) }
+	var b closing
 	if r.Path != "" {
-		row("file", oneLine(r.Path))
+		b.row("file", oneLine(r.Path))
 	}
 	size := sizeText(r.Size)
 	if r.Disk >= 0 {
 		size += ", " + sizeText(r.Disk) + " on disk"
 	}
-	row("size", size)
-	row("time", fmt.Sprintf("%.2f s", elapsed.Seconds()))
+	b.row("size", size)
+	b.row("time", fmt.Sprintf("%.2f s", elapsed.Seconds()))
 	held := fmt.Sprintf("%d pages, %s", r.Pages, sizeText(int64(r.Pages)*int64(k.page)))
 	if r.Zero > 0 {
 		held += fmt.Sprintf("; %d of zeros", r.Zero)
@@ -181,17 +180,11 @@ func (k *kernelConsole) summary(r *capture.Result, leftOut, open []string, elaps
 	if r.Late > 0 {
 		held += fmt.Sprintf("; %d came into use meanwhile", r.Late)
 	}
-	row("memory", held)
+	b.row("memory", held)
 	if len(leftOut) > 0 {
-		row("left out", strings.Join(leftOut, ", "))
+		b.row("left out", strings.Join(leftOut, ", "))
 	}
-	for i, o := range open {
-		name := ""
-		if i == 0 {
-			name = "open"
-		}
-		row(name, o)
-	}
+	b.row("open", open...)
 	return b.String()
 }
 

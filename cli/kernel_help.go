@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"procdump/kernel/capture"
@@ -52,12 +51,9 @@ func kernelHelp() string {
 	}
 	b.WriteString("\nSwitches\n")
 	switchLines(&b, kernelSwitches)
-	for _, p := range kernelParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
-	for _, p := range append(slices.Clone(armParagraphs), configParagraphs...) {
-		b.WriteString("\n" + wrap(p, 0))
-	}
+	helpParagraphs(&b, kernelParagraphs)
+	helpParagraphs(&b, armParagraphs)
+	helpParagraphs(&b, configParagraphs)
 	exampleLines(&b, kernelExamples)
 	return b.String()
 }

@@ -165,27 +165,20 @@ func (k *kernelConsole) CompleteSmall(r *capture.Result, report *small.Report, e
 
 // summarySmall is the closing lines of a small dump.
 func (k *kernelConsole) summarySmall(r *capture.Result, report *small.Report, open []string) string {
-	var b strings.Builder
-	row := func(name, value string) { fmt.Fprintf(&b, "  %-8s %s\n", name, value) }
+	var b closing
 	if r.Path != "" {
-		row("file", oneLine(r.Path))
+		b.row("file", oneLine(r.Path))
 	}
-	row("size", sizeText(r.Size))
+	b.row("size", sizeText(r.Size))
 	stacks := 0
 	for _, t := range report.Note.Tasks {
 		if t.Stack > 0 {
 			stacks++
 		}
 	}
-	row("holds", fmt.Sprintf("%d tasks, %d kernel stacks, %d modules as text, the last %d of %d messages",
+	b.row("holds", fmt.Sprintf("%d tasks, %d kernel stacks, %d modules as text, the last %d of %d messages",
 		len(report.Note.Tasks), stacks, strings.Count(report.Note.Modules, "\n"), report.Messages, report.Logged))
-	for i, o := range open {
-		name := ""
-		if i == 0 {
-			name = "open"
-		}
-		row(name, o)
-	}
+	b.row("open", open...)
 	return b.String()
 }
 
