@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"procdump/kernel/capture"
 	"procdump/kernel/dumped"
 	"procdump/kernel/live"
+	"procdump/kernel/small"
 )
 
 // convertVerb makes a dump of another kind or format of a dump.
@@ -55,7 +57,7 @@ func convertKernel(ctx context.Context, o *convertOptions, console *Console, std
 	if err := notItself(in, o, job.Name, d.Time); err != nil {
 		return err
 	}
-	if isSmall(d) && !o.AsIs && !o.Small {
+	if small.Is(d) && !o.AsIs && !o.Small {
 		return fmt.Errorf("convert %s to kind %v: it is a small dump and has little memory; it can give no other kind", o.In, o.Kind)
 	}
 	debug.SetGCPercent(-1)
@@ -80,6 +82,25 @@ func convertKernel(ctx context.Context, o *convertOptions, console *Console, std
 		return err
 	}
 	return c.run(ctx, j)
+}
+
+// convertSmall makes a small dump.
+func convertSmall(ctx context.Context, o *convertOptions, job capture.Options, src *dumped.Source, console *Console) error {
+	k, err := src.Kernel()
+	c := newKernelConsole(console, &o.kernelOptions, capture.ELF)
+	c.Source(src.Dump(), live.Guests{}, src.Warnings())
+	if err != nil {
+		return fmt.Errorf("make small dump: %w", err)
+	}
+	at := src.Dump().Time
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return c.runSmall(ctx, job, at, func() ([]byte, *small.Report, error) {
+		var b bytes.Buffer
+		report, err := small.Write(&b, k, small.Options{})
+		return b.Bytes(), report, err
+	})
 }
 
 // notItself refuses to replace a dump by what is made of it.

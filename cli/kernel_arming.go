@@ -340,12 +340,13 @@ func (a *arming) disarm() error {
 	if d.Unit && a.system.Systemd() {
 		a.reloadSystemd()
 	}
-	// What was set aside is of no use any more.
+	// What was set aside is of no use any more, whatever the settings are.
 	set, err := settings.Load(a.settingsFile)
-	if err == nil {
-		err = a.manager(set).Release()
-	}
 	if err != nil {
+		a.console.Warning(err.Error())
+		set = settings.Default()
+	}
+	if err := a.manager(set).Release(); err != nil {
 		a.console.Warning(err.Error())
 	}
 	c := a.console

@@ -1,40 +1,39 @@
 package cli
 
 import (
-	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
+// typed runs procdump with what is typed behind its name.
+func typed(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	var files [2]*os.File
+	for i := range files {
+		f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files[i] = f
+	}
+	code = Main(args, files[0], files[1])
+	var text [2]string
+	for i, f := range files {
+		b, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[i] = string(b)
+	}
+	return code, text[0], text[1]
+}
+
 // TestVerbs types what is the same of every verb: its help in each spelling, and
 // a switch that it has not.
 func TestVerbs(t *testing.T) {
-	run := func(args ...string) (code int, stdout, stderr string) {
-		t.Helper()
-		files := [2]*os.File{}
-		for i := range files {
-			f, err := os.CreateTemp(t.TempDir(), "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			files[i] = f
-		}
-		code = Main(args, files[0], files[1])
-		texts := [2]string{}
-		for i, f := range files {
-			if _, err := f.Seek(0, io.SeekStart); err != nil {
-				t.Fatal(err)
-			}
-			b, err := io.ReadAll(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts[i] = string(b)
-		}
-		return code, texts[0], texts[1]
-	}
 	var names []string
 	for _, v := range verbs() {
 		names = append(names, v.word)
@@ -45,13 +44,13 @@ func TestVerbs(t *testing.T) {
 	for _, name := range names {
 		words := strings.Fields(name)
 		for _, help := range []string{"-?", "/?", "--help", "-HELP"} {
-			code, text, problem := run(append(words, "-JSON", help, "-nonsense")...)
+			code, text, problem := typed(t, append(words, "-JSON", help, "-nonsense")...)
 			if code != ExitOK || !strings.Contains(text, "Usage: procdump") || !strings.Contains(text, "procdump "+name) || problem != "" {
 				t.Errorf("%s %s: code %d, %q, %q", name, help, code, text, problem)
 			}
 		}
 		for _, wrong := range []string{"-nonsense", "--NONSENSE"} {
-			code, text, problem := run(append(words, "a", "-json", wrong, "b", "c")...)
+			code, text, problem := typed(t, append(words, "a", "-json", wrong, "b", "c")...)
 			want := wrong + ": unknown switch; procdump " + name + " -? lists the switches\nprocdump " + name + " -? explains all switches.\n"
 			if code != ExitUsage || text != "" || problem != "procdump: "+want {
 				t.Errorf("%s %s: code %d, %q, %q; want %q", name, wrong, code, text, problem, want)
