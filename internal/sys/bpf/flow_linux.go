@@ -27,6 +27,7 @@ type flow struct {
 	noted uint64 // the drift, as a program noted it
 	exact bool   // it can be noted
 	drift int64  // when that began
+	pace  int64  // calls at the last look
 }
 
 // usedSlack is how late the programs' time may be: by a tick of the kernel's timer.
@@ -67,6 +68,7 @@ func (f *flow) floods(l *limiter, now time.Time, monotonic int64) bool {
 func (f *flow) begin(l *limiter) {
 	f.begun = true
 	f.count()
+	f.pace = f.calls
 	f.exact = f.noted&1 != 0
 	f.drift = int64(f.noted) >> 1
 	if !f.exact {

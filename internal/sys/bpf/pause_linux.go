@@ -46,6 +46,7 @@ type pauser struct {
 	flows  []*flow
 	shared map[int]int // how many flows have this account
 	paused []*hook
+	open   bool      // some flow has a gap that is not yet in missed
 	until  time.Time // they are attached again then
 	looked time.Time // at the paused processes
 	missed uint64    // writes while they were detached, of gaps that are closed
@@ -146,8 +147,10 @@ func (p *pauser) counts() (lost, missed uint64) {
 	if p.closed {
 		return p.lost, missed
 	}
-	for _, f := range p.flows {
-		missed += p.gap(f)
+	if p.open {
+		for _, f := range p.flows {
+			missed += p.gap(f)
+		}
 	}
 	return p.tap.lost() + missed, missed
 }
@@ -163,9 +166,12 @@ func (p *pauser) look(now time.Time) bool {
 		}
 		return true
 	}
-	for _, f := range p.flows {
-		p.missed += p.gap(f)
-		f.begun = false
+	if p.open {
+		for _, f := range p.flows {
+			p.missed += p.gap(f)
+			f.begun = false
+		}
+		p.open = false
 	}
 	if p.exits == nil || len(p.flows) == 0 {
 		return false
@@ -181,12 +187,12 @@ func (p *pauser) look(now time.Time) bool {
 			return false
 		}
 	}
-	p.pause(now)
+	p.pause()
 	return true
 }
 
 // pause detaches the programs that see the writes of the processes.
-func (p *pauser) pause(now time.Time) {
+func (p *pauser) pause() {
 	l := p.tap.limiter
 	for _, f := range p.flows {
 		l.word(f.pid, accDrift).Store(0)
@@ -215,7 +221,9 @@ func (p *pauser) pause(now time.Time) {
 	for _, f := range p.flows {
 		f.begin(l)
 	}
-	p.until, p.looked = now.Add(pauseFor), now
+	p.open = true
+	p.looked = time.Now() // it may have taken long
+	p.until = p.looked.Add(pauseFor)
 }
 
 // detach detaches the program that has counted the last write of a process.
@@ -247,11 +255,13 @@ func (p *pauser) stillFlooding(now time.Time) bool {
 		return true
 	}
 	p.looked = now
+	least := int64(took) * UnitsPerSecond / int64(time.Second)
 	for _, f := range p.flows {
-		before := f.calls
-		if f.count() && f.calls-before < int64(took)*UnitsPerSecond/int64(time.Second) {
+		before := f.pace
+		if f.count() && f.calls-before < least {
 			return false
 		}
+		f.pace = f.calls
 	}
 	return true
 }
