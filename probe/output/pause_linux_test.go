@@ -58,10 +58,11 @@ func links(t testing.TB) string {
 // enough is a flood that lasts until it is ended.
 const enough = 1 << 40
 
-// hurry lets a process write as much as it can, however busy the machine is.
+// hurry lets a process write as much as others do, even if the tests may not:
+// but not more, or those who read what it writes get no turn.
 func hurry(t testing.TB, v *victim) {
 	t.Helper()
-	if err := syscall.Setpriority(syscall.PRIO_PROCESS, v.Process.Pid, -20); err != nil {
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, v.Process.Pid, 0); err != nil {
 		t.Logf("priority of the victim: %v", err)
 	}
 }
@@ -133,10 +134,15 @@ func TestFloodIsNotLookedAt(t *testing.T) {
 		}
 	})
 	wait(t, "nothing is attached after the flood", func() bool { return links(t) == attached })
+	// What was told in the meantime may have come late.
+	wait(t, "not all lines are there or counted", func() bool {
+		for len(lines) > 0 {
+			<-lines
+			got++
+		}
+		return got+s.Lost() == n+told
+	})
 	t.Logf("%d lines, %d lost, %d of them not looked at; %d after the flood", got, s.Lost(), s.Missed(), told)
-	if lost := s.Lost(); got+lost != n+told {
-		t.Errorf("%d lines and %d lost make not %d", got, lost, n+told)
-	}
 }
 
 // TestFloodEnds ends a process while nobody looks at it: what it wrote until

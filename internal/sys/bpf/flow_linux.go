@@ -18,9 +18,9 @@ type flow struct {
 	from    time.Time // since then
 	base    uint64    // and from this number of writes that were not read
 	again   time.Time // until then it is known for it
-	suspect bool      // it does, as far as is known at
-	skips   uint64    // so many that were not read
-	before  int64     // and so many altogether
+	suspect bool      // perhaps it does: half-way
+	skips   uint64    // so many were not read
+	before  int64     // of so many altogether
 
 	// What it writes while the programs are detached.
 	begun bool
@@ -42,17 +42,18 @@ func (f *flow) floods(l *limiter, now time.Time, monotonic int64) bool {
 		return false
 	}
 	known := now.Before(f.again)
-	if skips == f.base || !known && skips-f.base < pauseSkips || l.mostUsed(f.pid)+usedSlack < monotonic {
+	if skips == f.base || !known && skips-f.base < pauseSkips/2 || l.mostUsed(f.pid)+usedSlack < monotonic {
 		return false
 	}
 	if known {
 		return true
 	}
-	if !f.count() {
+	if !f.suspect {
+		f.suspect, f.skips = f.count(), skips
+		f.before = f.calls
 		return false
 	}
-	if !f.suspect {
-		f.suspect, f.skips, f.before = true, skips, f.calls
+	if skips-f.base < pauseSkips || !f.count() {
 		return false
 	}
 	// The kernel does not count send(2) and its like: it could not be told how

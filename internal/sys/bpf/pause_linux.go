@@ -28,9 +28,9 @@ const (
 	// againFor is how long a process is not given pauseSkips after that.
 	againFor = 250 * time.Millisecond
 	// pauseTick is how often it is looked, while something is written.
-	pauseTick = 10 * time.Millisecond
+	pauseTick = 5 * time.Millisecond
 	// pauseIdle is after how many of them without anything that ends.
-	pauseIdle = 100
+	pauseIdle = 200
 	// noteTries is how often it is looked, and noteEvery how long in between,
 	// whether the programs have noted the drift.
 	noteTries = 40
@@ -237,7 +237,7 @@ func (p *pauser) detach(f *flow) {
 }
 
 // lookEvery is how often the paused processes are looked at.
-const lookEvery = 2 * pauseTick
+const lookEvery = 4 * pauseTick
 
 // stillFlooding tells whether none of the paused processes writes less than is
 // read of a process.
