@@ -249,14 +249,13 @@ func TestFloods(t *testing.T) {
 	}{
 		{"not yet known", 0, 0, 0, monotonic, false},
 		{"nothing skipped", 10 * time.Millisecond, 0, 0, monotonic, false},
-		{"a little", 20 * time.Millisecond, pauseSkips - 1, 0, monotonic, false},
+		{"half-way", 20 * time.Millisecond, pauseSkips / 2, 0, monotonic, false},
 		{"enough, but over", 30 * time.Millisecond, pauseSkips, 0, monotonic - 1e9, false},
-		{"enough", 40 * time.Millisecond, pauseSkips, 0, monotonic, false},
-		{"writes that the kernel does not count", 50 * time.Millisecond, pauseSkips + 10000, 0, monotonic, false},
-		{"begins anew", 60 * time.Millisecond, pauseSkips + 10000, 0, monotonic, false},
-		{"enough again", 70 * time.Millisecond, 2*pauseSkips + 10000, 0, monotonic, false},
-		{"counted by the kernel", 80 * time.Millisecond, 2*pauseSkips + 11000, 1000, monotonic, true},
-		{"a second later", 2 * time.Second, 2*pauseSkips + 11000, 0, monotonic, false},
+		{"writes that the kernel does not count", 40 * time.Millisecond, pauseSkips, 0, monotonic, false},
+		{"begins anew", 50 * time.Millisecond, pauseSkips, 0, monotonic, false},
+		{"half-way again", 60 * time.Millisecond, pauseSkips * 3 / 2, 0, monotonic, false},
+		{"counted by the kernel", 70 * time.Millisecond, pauseSkips * 2, pauseSkips / 2, monotonic, true},
+		{"a second later", 2 * time.Second, pauseSkips * 2, 0, monotonic, false},
 	} {
 		skipped.Store(step.skips)
 		used.Store(uint64(step.used))
