@@ -64,7 +64,8 @@ func (o *otherTracer) wait(ctx context.Context, err error) bool {
 }
 
 // tracedBy gives the thread that traces a process, or one of its threads, and
-// tells whether that stands still for it; 0: none.
+// tells whether that stands still for it, or will when the kernel has done with
+// it (state D); 0: none.
 func tracedBy(pid int) (tracer int, stands bool) {
 	ids, err := tids(pid)
 	if err != nil {
@@ -75,7 +76,7 @@ func tracedBy(pid int) (tracer int, stands bool) {
 			continue
 		}
 		st, err := readStat(procPath(pid, "task", strconv.Itoa(tid), "stat"))
-		return tracer, err == nil && st.state == 't'
+		return tracer, err == nil && (st.state == 't' || st.state == 'D')
 	}
 	return 0, false
 }
