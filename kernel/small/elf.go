@@ -214,9 +214,18 @@ func (b *builder) encode(notes []byte) []byte {
 	off += uint64(len(notes))
 	var contents []byte
 	offs := make([]uint64, len(b.mem.list))
-	for _, i := range b.fileOrder() {
+	log, rest := b.fileOrder()
+	for _, i := range append(log, rest...) {
 		offs[i] = off + uint64(len(contents))
 		contents = append(contents, b.mem.list[i].data...)
+	}
+	if len(log) > 0 {
+		behind := 0
+		for _, i := range rest {
+			behind += len(b.mem.list[i].data)
+		}
+		room := max(0, b.budget-int(off)-len(contents))
+		contents = append(contents, make([]byte, min(b.padding(behind), room))...)
 	}
 	for i := range b.mem.list {
 		p := &b.mem.list[i]
@@ -228,8 +237,7 @@ func (b *builder) encode(notes []byte) []byte {
 // fileOrder is the order of the pieces' contents in the file: the log's come
 // first. Crash reads the log by whole pages, also where a piece ends within one,
 // and fails if the file ends there.
-func (b *builder) fileOrder() []int {
-	var log, rest []int
+func (b *builder) fileOrder() (log, rest []int) {
 	for i := range b.mem.list {
 		p := &b.mem.list[i]
 		if b.tail != nil && slices.ContainsFunc(b.tail.Buffers, func(r layout.Range) bool { return p.va < r.End() && r.Addr < p.end() }) {
@@ -238,8 +246,12 @@ func (b *builder) fileOrder() []int {
 			rest = append(rest, i)
 		}
 	}
-	return append(log, rest...)
+	return log, rest
 }
+
+// padding is how many bytes must follow the last piece in the file, so that a
+// whole page can be read where the log ends, n bytes before that piece's end.
+func (b *builder) padding(n int) int { return max(0, 4096-n) }
 
 func elfMachine(m arch.Machine) uint16 {
 	if m == arch.ARM64 {
