@@ -111,7 +111,7 @@ func TestCrashAtOnce(t *testing.T) {
 // they are not watched, and procdump begins and ends as ever.
 func TestOwnProcesses(t *testing.T) {
 	need.Root(t)
-	for _, target := range []string{"cmd:none-has-this-argument", filepath.Base(binary(t))} {
+	for _, target := range []string{"cmd:none-has-this-argument", "exe:" + binary(t)} {
 		w := watch(t, "-w", "-all", "-e", target, "FOLDER")
 		w.await("note", 1)
 		if code := w.stop(); code != 130 {
