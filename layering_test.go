@@ -42,9 +42,10 @@ var layers = map[string][]string{
 	"monitor":     {"trigger", "probe", "live", "capture", "target", "snapshot", "dumpkind", "internal/signals"},
 	"corepattern": {"snapshot", "arch", "elfcore", "dumpkind", "capture", "live", "target", "internal/sys", "internal/signals"},
 
-	"unwind":  {"snapshot", "arch"},
-	"symbols": {"snapshot", "arch"},
-	"inspect": {"snapshot", "arch", "unwind", "symbols"},
+	"image":   {"snapshot", "arch", "internal/elfimage"},
+	"unwind":  {"snapshot", "arch", "image"},
+	"symbols": {"snapshot", "arch", "image"},
+	"inspect": {"snapshot", "arch", "image", "unwind", "symbols", "internal/signals"},
 	"render":  {"inspect"},
 	"kernel":  {"kdump", "arch", "internal/sys", "internal/spelling"},
 
@@ -73,6 +74,8 @@ var external = map[string][]string{
 	"capture":          {"github.com/klauspost/compress"},
 	"kdump":            {"github.com/klauspost/compress"},
 	"kernel/settings":  {"github.com/BurntSushi/toml"},
+	"image":            {"github.com/ulikunitz/xz"},
+	"symbols":          {"github.com/ianlancetaylor/demangle"},
 	"kernel/modfile":   {"github.com/klauspost/compress", "github.com/ulikunitz/xz"},
 }
 
