@@ -1,0 +1,178 @@
+package render
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"procdump/inspect"
+	"procdump/render/page"
+)
+
+const (
+	maxGroups      = 60 // stacks
+	maxFirst       = 60 // frames of the stack that the dump is about
+	maxOthers      = 25 // frames of another
+	maxNamed       = 12 // threads that are named of a group
+	maxCycle       = 4  // frames of a recursion that is recognised
+	fewestRepeated = 3  // times that it must repeat
+)
+
+// stacks writes the threads, those with equal stacks together.
+func (p *report) stacks(r *inspect.Report) {
+	for i := range r.Groups {
+		if i == maxGroups {
+			p.Section("… and %s more; procdump inspect -json has them", page.Plural(len(r.Groups)-i, "stack"))
+			break
+		}
+		g := &r.Groups[i]
+		p.Line("")
+		p.Text("", "  ", groupTitle(g, r.Exception != nil))
+		limit := maxOthers
+		if i == 0 {
+			limit = maxFirst
+		}
+		p.frames(g, limit)
+	}
+}
+
+// groupTitle names the threads of a group.
+func groupTitle(g *inspect.Group, crashed bool) string {
+	first := &g.Threads[0]
+	note := ""
+	if first.Blamed && crashed {
+		note = "what happened is here"
+	}
+	if len(g.Threads) == 1 {
+		return page.Join(", ", "Thread "+threadName(first), note, threadFacts(first))
+	}
+	var names []string
+	for i := range g.Threads {
+		names = append(names, threadName(&g.Threads[i]))
+	}
+	busiest := ""
+	if first.CPUMicros > 0 && !first.Blamed {
+		busiest = fmt.Sprintf("the busiest used %s", duration(first.CPUMicros))
+	}
+	return page.Join("; ", fmt.Sprintf("%d threads: %s", len(g.Threads), page.List(names, maxNamed)), note, busiest)
+}
+
+func threadName(t *inspect.Thread) string { return page.Join(" ", strconv.Itoa(t.TID), t.Name) }
+
+// states are those of proc(5).
+var states = map[string]string{"R": "running", "S": "asleep", "D": "asleep and not interruptible", "T": "stopped", "t": "stopped", "I": "idle", "Z": "ended"}
+
+func threadFacts(t *inspect.Thread) string {
+	used, waits := "", ""
+	if t.CPUMicros > 0 {
+		used = duration(t.CPUMicros) + " of processor time"
+	}
+	if w := t.WaitChannel; w != "" && w != "0" {
+		waits = "in the kernel's " + w
+	}
+	return page.Join(", ", t.Signal, states[t.State], waits, used)
+}
+
+func (p *report) frames(g *inspect.Group, limit int) {
+	frames := g.Frames
+	number, shown := 0, 0 // of frames and of lines
+	for i := 0; i < len(frames); {
+		if shown >= limit {
+			p.Line("  … and %s more", page.Plural(len(frames)-i, "frame"))
+			break
+		}
+		if length, times := cycle(frames[i:]); times >= fewestRepeated {
+			for _, f := range frames[i : i+length] {
+				p.frame(&f, &number)
+			}
+			p.Line("       … %s, %d times more", repeated(length), times-1)
+			number += length * (times - 1)
+			i, shown = i+length*times, shown+length+1
+			continue
+		}
+		p.frame(&frames[i], &number)
+		i, shown = i+1, shown+1
+	}
+	if g.End != "" {
+		p.Text("  ", "  ", "("+g.End+")")
+	}
+}
+
+func repeated(n int) string {
+	if n == 1 {
+		return "the same"
+	}
+	return fmt.Sprintf("the same %d frames", n)
+}
+
+// cycle finds how many of the next frames repeat, and how often.
+func cycle(frames []inspect.Frame) (length, times int) {
+	for n := 1; n <= maxCycle && n <= len(frames)/fewestRepeated; n++ {
+		times := 1
+		for (times+1)*n <= len(frames) && alike(frames[:n], frames[times*n:(times+1)*n]) {
+			times++
+		}
+		if times >= fewestRepeated {
+			return n, times
+		}
+	}
+	return 0, 0
+}
+
+func alike(a, b []inspect.Frame) bool {
+	for i := range a {
+		x, y := &a[i], &b[i]
+		if x.Function == "" || x.Function != y.Function || x.PC != y.PC || x.Inlined != y.Inlined {
+			return false
+		}
+	}
+	return true
+}
+
+// frame writes a frame: its number, its function and place, and its module.
+func (p *report) frame(f *inspect.Frame, number *int) {
+	mark := " "
+	if f.Guess {
+		mark = "?"
+	}
+	name := f.Function
+	switch {
+	case f.Signal:
+		name = "<signal handler called>"
+	case name == "" && f.ModuleOffset != nil && f.Module != "":
+		name = fmt.Sprintf("%#x", uint64(*f.ModuleOffset))
+	case name == "":
+		name = fmt.Sprintf("%#x", uint64(f.PC))
+	case f.File == "" && !f.Inlined:
+		name += fmt.Sprintf("+%#x", f.Offset)
+	}
+	if f.File != "" {
+		name += " at " + shortPath(f.File)
+		if f.Line > 0 {
+			name += ":" + strconv.Itoa(f.Line)
+		}
+	}
+	if f.Module != "" && !f.Inlined {
+		name += " in " + path.Base(strings.ReplaceAll(f.Module, `\`, "/"))
+	}
+	head := fmt.Sprintf("  #%-3d%s ", *number, mark)
+	if f.Inlined {
+		name += ", inlined"
+	}
+	*number++
+	p.Text(head, "        ", name)
+}
+
+// shortPath keeps the end of a long path of a source.
+func shortPath(s string) string {
+	const most = 50
+	if len(s) <= most {
+		return s
+	}
+	cut := strings.IndexByte(s[len(s)-most:], '/')
+	if cut < 0 {
+		return path.Base(s)
+	}
+	return "…" + s[len(s)-most+cut:]
+}
