@@ -147,6 +147,12 @@ func inspectMain(args []string, out, errOut *os.File) int {
 }
 
 func inspectFile(o *inspectOptions, stdout *os.File) error {
+	if write, err := processReport(o.In, o.JSON); write != nil || err != nil {
+		if err != nil {
+			return fmt.Errorf("inspect %s: %w", o.In, err)
+		}
+		return putReport(o, stdout, write)
+	}
 	f, err := openSeekable(o.In)
 	if errors.Is(err, errNoFile) {
 		return fmt.Errorf("inspect %s: %w: name a dump", o.In, err)
@@ -161,15 +167,13 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 	}
 	report, err := kernel.Open(f, size)
 	switch {
-	case errors.Is(err, kernel.ErrProcess):
-		return fmt.Errorf("inspect %s: %w; inspecting process dumps is not available yet: gdb, lldb or WinDbg open them", o.In, err)
 	case errors.Is(err, kdump.ErrFormat):
 		head := make([]byte, 16)
 		n, _ := f.ReadAt(head, 0)
 		if problem := compressedWhole(head[:n]); problem != "" {
 			return fmt.Errorf("inspect %s: %s", o.In, problem)
 		}
-		return fmt.Errorf("inspect %s: it is not a dump of a kernel: %w", o.In, err)
+		return fmt.Errorf("inspect %s: it is no dump that is known: %w", o.In, err)
 	case err != nil:
 		return fmt.Errorf("inspect %s: %w", o.In, err)
 	}
@@ -177,14 +181,19 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 	if o.JSON {
 		write = render.JSON
 	}
-	if o.Out == "" || o.Out == "-" {
-		w := bufio.NewWriter(stdout)
-		if err := write(w, report); err != nil {
-			return fmt.Errorf("write report: %w", err)
-		}
-		return w.Flush()
+	return putReport(o, stdout, func(w io.Writer) error { return write(w, report) })
+}
+
+// putReport writes the report to where the command line wants it.
+func putReport(o *inspectOptions, stdout *os.File, write func(io.Writer) error) error {
+	if o.Out != "" && o.Out != "-" {
+		return writeReport(o, write)
 	}
-	return writeReport(o, func(w io.Writer) error { return write(w, report) })
+	w := bufio.NewWriter(stdout)
+	if err := write(w); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return w.Flush()
 }
 
 // replaceable refuses to put the report in the place of the dump, or of what is
