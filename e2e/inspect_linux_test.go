@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 	"testing"
 
 	"procdump/victims"
@@ -102,6 +103,70 @@ func TestInspectStacks(t *testing.T) {
 			for _, d := range []spec{{"-mm", "elf"}, {"-mm", "minidump"}, {"-mp", "elf"}, {"-ma", "minidump"}} {
 				compare(t, "inspect of "+d.String(), live, inspectReport(t, dump(t, v.PID, d)).stacks(t), rule{})
 				awaitState(t, v, 'T')
+			}
+		})
+	}
+}
+
+// switches are functions of Go's runtime below which another stack goes on, or
+// none: gdb guesses there.
+var switches = map[string]bool{"runtime.mcall": true, "runtime.systemstack": true, "runtime.asmcgocall": true, "runtime.goexit": true,
+	"runtime.mstart": true, "runtime.rt0_go": true, "runtime.morestack": true}
+
+// knownPart is a stack up to where gdb begins to guess.
+func knownPart(frames []frame) []frame {
+	for i, f := range frames {
+		if f.name == unknown {
+			return frames[:i]
+		}
+		if switches[strings.TrimSuffix(f.name, ".abi0")] {
+			return frames[:i+1]
+		}
+	}
+	return frames
+}
+
+// TestInspectRuntimes compares the stacks of programs with a runtime of their
+// own, up to where gdb guesses: below code that was generated, and where Go
+// changes stacks.
+func TestInspectRuntimes(t *testing.T) {
+	needJudges(t)
+	for _, s := range stackVictims() {
+		if s.live == nil {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			v := victims.StartSpec(t, s.spec(t))
+			if s.settles {
+				settle(t, v)
+			}
+			freeze(t, v)
+			want, all := stacks{}, 0
+			for tid, frames := range gdbLive(t, v.PID, v.Exe) {
+				want[tid] = knownPart(frames)
+				all += len(want[tid])
+			}
+			for _, target := range []string{strconv.Itoa(v.PID), dump(t, v.PID, spec{"-mm", "elf"}), dump(t, v.PID, spec{"-ma", "minidump"})} {
+				got := inspectReport(t, target).stacks(t)
+				awaitState(t, v, 'T')
+				sure, compared := stacks{}, stacks{}
+				n := 0
+				for tid, frames := range want {
+					g := got[tid][:min(len(got[tid]), len(frames))]
+					for i, f := range g {
+						if !f.sure {
+							g = g[:i]
+							break
+						}
+					}
+					sure[tid], compared[tid] = g, frames[:len(g)]
+					n += len(g)
+				}
+				compare(t, "inspect of "+target, compared, sure, rule{})
+				t.Logf("%s: %d of gdb's %d frames are sure", target, n, all)
+				if n*100 < all*95 {
+					t.Errorf("%s: only %d of gdb's %d frames are sure", target, n, all)
+				}
 			}
 		})
 	}

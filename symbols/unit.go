@@ -14,6 +14,9 @@ type unit struct {
 	functions []function // by address
 	lines     []line     // by address
 	files     []string
+	// scopes are the namespaces and types of functions whose linkage name does
+	// not tell: "victim::".
+	scopes map[dwarf.Offset]string
 }
 
 // function is where a function of a unit lies; one in several pieces is listed
@@ -54,31 +57,61 @@ func (x *debug) newUnit(at dwarf.Offset) (*unit, error) {
 // readFunctions lists the functions below the unit's entry: on its own level,
 // and in the namespaces and types that compilers put them into.
 func (u *unit) readFunctions(d *dwarf.Data, r *dwarf.Reader) error {
-	for depth, n := 1, 0; depth > 0 && n < maxEntries; n++ {
+	scope := []string{""} // of each level
+	for n := 0; len(scope) > 0 && n < maxEntries; n++ {
 		e, err := r.Next()
 		if err != nil || e == nil {
 			return err
 		}
+		here := scope[len(scope)-1]
 		switch e.Tag {
 		case 0:
-			depth--
+			scope = scope[:len(scope)-1]
 		case dwarf.TagSubprogram:
-			ranges, err := d.Ranges(e)
-			if err == nil {
-				for _, p := range ranges {
-					u.functions = append(u.functions, function{p[0], p[1], e.Offset})
-				}
-			}
+			u.addFunction(d, e, here)
 			r.SkipChildren()
 		case dwarf.TagNamespace, dwarf.TagModule, dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType, dwarf.TagEnumerationType:
-			if e.Children {
-				depth++
+			if e.Children && len(scope) < maxScopes {
+				scope = append(scope, inner(here, e))
+			} else {
+				r.SkipChildren()
 			}
 		default:
 			r.SkipChildren()
 		}
 	}
 	return nil
+}
+
+const (
+	maxScopes = 64   // in each other
+	maxScope  = 1024 // bytes of their names
+)
+
+// inner is the scope of what a namespace or type holds.
+func inner(scope string, e *dwarf.Entry) string {
+	name, _ := e.Val(dwarf.AttrName).(string)
+	if name == "" && e.Tag == dwarf.TagNamespace {
+		name = "(anonymous namespace)"
+	}
+	if name == "" || len(scope)+len(name) > maxScope {
+		return scope
+	}
+	return scope + name + "::"
+}
+
+func (u *unit) addFunction(d *dwarf.Data, e *dwarf.Entry, scope string) {
+	if ranges, err := d.Ranges(e); err == nil {
+		for _, p := range ranges {
+			u.functions = append(u.functions, function{p[0], p[1], e.Offset})
+		}
+	}
+	if scope != "" && e.Val(dwarf.AttrName) != nil && linkageName(e) == "" {
+		if u.scopes == nil {
+			u.scopes = map[dwarf.Offset]string{}
+		}
+		u.scopes[e.Offset] = scope
+	}
 }
 
 func (u *unit) readLines(d *dwarf.Data, e *dwarf.Entry) error {
@@ -185,7 +218,7 @@ func (u *unit) inlined(x *debug, entry dwarf.Offset, at uint64) []Location {
 	if err != nil || e == nil {
 		return nil
 	}
-	all := []Location{x.name(e)}
+	all := []Location{u.name(x, e)}
 	if !e.Children {
 		return all
 	}
@@ -203,7 +236,7 @@ func (u *unit) inlined(x *debug, entry dwarf.Offset, at uint64) []Location {
 				r.SkipChildren()
 				continue
 			}
-			l := x.name(e)
+			l := u.name(x, e)
 			if n, ok := e.Val(dwarf.AttrCallFile).(int64); ok {
 				l.File = u.fileName(n)
 			}
@@ -236,20 +269,18 @@ func (x *debug) covers(e *dwarf.Entry, at uint64) bool {
 }
 
 // name is the name of a function's entry, or of the one that it is an instance of.
-func (x *debug) name(e *dwarf.Entry) Location {
+func (u *unit) name(x *debug, e *dwarf.Entry) Location {
 	plain := ""
 	for range 8 {
-		for _, a := range []dwarf.Attr{dwarf.AttrLinkageName, attrMIPSLinkageName} {
-			if s, ok := e.Val(a).(string); ok && s != "" {
-				l := Location{Function: Demangle(s)}
-				if l.Function != s {
-					l.Linkage = s
-				}
-				return l
+		if s := linkageName(e); s != "" {
+			l := Location{Function: Demangle(s)}
+			if l.Function != s {
+				l.Linkage = s
 			}
+			return l
 		}
 		if s, ok := e.Val(dwarf.AttrName).(string); ok && plain == "" {
-			plain = s
+			plain = u.scopes[e.Offset] + s
 		}
 		origin, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
 		if !ok {
@@ -270,3 +301,12 @@ func (x *debug) name(e *dwarf.Entry) Location {
 // attrMIPSLinkageName is DW_AT_MIPS_linkage_name, which compilers wrote before
 // DWARF 4 had a name of its own for it.
 const attrMIPSLinkageName dwarf.Attr = 0x2007
+
+// linkageName is the name that an entry states for linkers, or "".
+func linkageName(e *dwarf.Entry) string {
+	if s, ok := e.Val(dwarf.AttrLinkageName).(string); ok {
+		return s
+	}
+	s, _ := e.Val(attrMIPSLinkageName).(string)
+	return s
+}
