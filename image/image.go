@@ -134,8 +134,10 @@ type header struct {
 // file; nil: there are none.
 func (im *Image) headers() *header {
 	return im.header.get(func() *header {
-		if h, err := elfimage.Read(im.set.p.Memory, im.Module.Addr); im.set.p.Memory != nil && err == nil {
-			return &header{h.Bias, h.Phdrs}
+		if mem := im.set.p.Memory; mem != nil {
+			if h, err := elfimage.Read(mem, im.Module.Addr); err == nil {
+				return &header{h.Bias, h.Phdrs}
+			}
 		}
 		f := im.File()
 		if f == nil {
