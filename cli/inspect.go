@@ -33,7 +33,7 @@ type inspectOptions struct {
 // it collects garbage: symbols and types of a kernel take some 25 MiB.
 const inspectHeap = 64 << 20
 
-var inspectSynopsis = "procdump inspect [-json] [-o] DUMP [OUT]"
+var inspectSynopsis = "procdump inspect [-json] [-o] DUMP|PID [OUT]"
 
 var inspectSwitches = []term{
 	{"-json", "write one JSON object instead of text"},
@@ -42,22 +42,32 @@ var inspectSwitches = []term{
 }
 
 var inspectParagraphs = []string{
-	"procdump inspect says what a dump of a kernel tells: why the machine crashed, in a sentence, and the evidence: the stacks of " +
-		"processors and tasks, modules, what memory was used for, and the end of the log. It needs no debug symbols. DUMP is of Linux " +
-		"(kdump-compressed, ELF, flattened, LiME, AVML; /proc/vmcore) or of Windows (MEMORY.DMP and small dumps). OUT is a file; " +
-		"without it the report goes to standard output. Dumps of processes cannot be inspected yet.",
+	"procdump inspect says what a dump tells: what happened, in a sentence, and the evidence. It needs neither a debugger nor debug " +
+		"symbols, and takes what there are. OUT is a file; without it the report goes to standard output.",
+	"DUMP is of a process: an ELF core of procdump, the kernel, gdb's gcore or systemd, or a minidump; compressed by zstd (procdump -z) or " +
+		"not. The report has the stacks of all threads, those with equal stacks together and the one that crashed first, with functions, " +
+		"lines and inlined functions of C, C++, Rust and Go as far as symbols and debug information are found; what memory is used for; " +
+		"images and open files. Stacks are those of amd64 and i386.",
+	"PID is a process that runs: it is stopped for the milliseconds that its stacks take. A file of such a name is ./1234.",
+	"What a dump does not hold of programs and libraries is read from their files, if these are the ones that were mapped (by build id), and " +
+		"from debug information in /usr/lib/debug, beside the file (.gnu_debuglink) or in it (.gnu_debugdata).",
+	"DUMP is of a kernel: of Linux (kdump-compressed, ELF, flattened, LiME, AVML; /proc/vmcore) or of Windows (MEMORY.DMP and small " +
+		"dumps). The report says why the machine crashed and has the stacks of processors and tasks, modules, what memory was used for, and " +
+		"the end of the log.",
 	"Functions of a stack that are marked with ? are guesses: they are addresses on the stack that may be left from earlier calls.",
 }
 
 var inspectExamples = []term{
-	{"procdump inspect vmcore.kdump", "what happened"},
+	{"procdump inspect app.core", "what happened to a process"},
+	{"procdump inspect 1234", "what a process is doing"},
+	{"procdump inspect vmcore.kdump", "what happened to a machine"},
 	{"procdump inspect -json MEMORY.DMP | jq -r .reason", "the sentence alone"},
 }
 
 // inspectHelp returns the text of procdump inspect -?.
 func inspectHelp() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "procdump %s - says what a kernel dump tells\n\nUsage: %s\n\nSwitches\n", Version, inspectSynopsis)
+	fmt.Fprintf(&b, "procdump %s - says what a dump or a process tells\n\nUsage: %s\n\nSwitches\n", Version, inspectSynopsis)
 	for _, s := range inspectSwitches {
 		helpLine(&b, s.name, s.meaning)
 	}
@@ -110,7 +120,7 @@ func parseInspect(args []string) (*inspectOptions, error) {
 	}
 	switch len(files) {
 	case 0:
-		return nil, usagef("", "name the file", "no dump is given")
+		return nil, usagef("", "name a file or a PID", "no dump is given")
 	case 1, 2:
 		o.In = files[0]
 		if len(files) == 2 {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"strconv"
 
@@ -71,11 +70,10 @@ func inspectDump(path string) (*inspect.Report, error) {
 
 // openProcess reads the dump of a process, compressed or not; nil: it is of
 // something else.
-func openProcess(f *os.File, size int64) (*snapshot.Process, []error, error) {
-	var r io.ReaderAt = f
-	compressed := zseek.Detect(f)
+func openProcess(r io.ReaderAt, size int64) (*snapshot.Process, []error, error) {
+	compressed := zseek.Detect(r)
 	if compressed {
-		z, err := zseek.NewReader(f, size)
+		z, err := zseek.NewReader(r, size)
 		if err != nil {
 			return nil, nil, err
 		}

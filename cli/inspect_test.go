@@ -117,9 +117,10 @@ func TestInspectErrors(t *testing.T) {
 		{[]string{"a", ""}, ExitUsage, "a path is empty"},
 		{[]string{filepath.Join(dir, "none")}, ExitFailed, "no such file"},
 		{[]string{dir}, ExitFailed, "neither a file nor a block device"},
-		{[]string{write("text", "just text")}, ExitFailed, "not a dump of a kernel"},
-		{[]string{write("empty", "")}, ExitFailed, "not a dump of a kernel"},
-		{[]string{write("mini.dmp", "MDMP\x93\xa7\x00\x00")}, ExitFailed, "inspecting process dumps is not available yet"},
+		{[]string{write("text", "just text")}, ExitFailed, "no dump that is known"},
+		{[]string{write("empty", "")}, ExitFailed, "no dump that is known"},
+		{[]string{write("mini.dmp", "MDMP\x93\xa7\x00\x00")}, ExitFailed, "no minidump header"},
+		{[]string{os.Args[0]}, ExitFailed, "it is no core dump"},
 	} {
 		code, out, errOut := inspected(t, c.args...)
 		if code != c.code || out != "" || !strings.Contains(errOut, c.want) {

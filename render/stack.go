@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,15 +48,23 @@ func groupTitle(g *inspect.Group, crashed bool) string {
 	if len(g.Threads) == 1 {
 		return page.Join(", ", "Thread "+threadName(first), note, threadFacts(first))
 	}
-	var names []string
+	who, names := fmt.Sprintf("%d threads", len(g.Threads)), []string(nil)
+	same := !slices.ContainsFunc(g.Threads, func(t inspect.Thread) bool { return t.Name != first.Name })
+	if same && first.Name != "" {
+		who += " named " + first.Name
+	}
 	for i := range g.Threads {
-		names = append(names, threadName(&g.Threads[i]))
+		if t := &g.Threads[i]; same {
+			names = append(names, strconv.Itoa(t.TID))
+		} else {
+			names = append(names, threadName(t))
+		}
 	}
 	busiest := ""
 	if first.CPUMicros > 0 && !first.Blamed {
 		busiest = fmt.Sprintf("the busiest used %s", duration(first.CPUMicros))
 	}
-	return page.Join("; ", fmt.Sprintf("%d threads: %s", len(g.Threads), page.List(names, maxNamed)), note, busiest)
+	return page.Join("; ", who+": "+page.List(names, maxNamed), note, busiest)
 }
 
 func threadName(t *inspect.Thread) string { return page.Join(" ", strconv.Itoa(t.TID), t.Name) }
