@@ -50,7 +50,8 @@ var layers = map[string][]string{
 	"kernel":  {"kdump", "arch", "internal/sys", "internal/spelling"},
 
 	"inspect/kernel": {"kdump", "kernel", "arch"},
-	"render/kernel":  {"inspect/kernel"},
+	"render/kernel":  {"inspect/kernel", "render/page"},
+	"render/page":    {},
 
 	"cli":          {"*"},
 	"cmd/procdump": {"cli"},
@@ -80,7 +81,7 @@ var external = map[string][]string{
 }
 
 // noOS are the folders whose packages know no operating system.
-var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "internal/spelling", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render/kernel"}
+var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "internal/spelling", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render"}
 
 // osPackages are those of the standard library that reach the operating system.
 var osPackages = []string{"os", "syscall", "net", "plugin", "runtime/cgo"}

@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"procdump/victims"
+	"procdump/victims/need"
 )
 
 // inspected is what the tests look at of a report in JSON.
@@ -73,7 +77,7 @@ func (r *inspected) stacks(t testing.TB) stacks {
 				t.Fatal(err)
 			}
 			name := normal(f.Function)
-			if f.Signal {
+			if f.Signal && name == unknown {
 				name = "__restore_rt"
 			}
 			frames = append(frames, frame{pc: pc, name: name, module: f.Module, sure: !f.Guess})
@@ -85,26 +89,77 @@ func (r *inspected) stacks(t testing.TB) stacks {
 	return s
 }
 
-// TestInspectStacks compares the stacks of procdump inspect, on dumps and on the
-// process itself, with gdb's on the live process.
+// TestInspectStacks compares the stacks of procdump inspect, on dumps of
+// procdump and of gdb and on the process itself, with gdb's on the live process.
 func TestInspectStacks(t *testing.T) {
 	needJudges(t)
-	for _, s := range stackVictims() {
+	all := append(stackVictims(), stackVictim{name: "altstack-i386", victim: "altstack@i386", threads: 1, chains: []string{"<provoke<outer<main<"}})
+	for _, s := range all {
 		if s.live != nil {
-			continue // gdb guesses, too
+			continue // gdb guesses, too: TestInspectRuntimes
 		}
 		t.Run(s.name, func(t *testing.T) {
 			v := victims.StartSpec(t, s.spec(t))
 			freeze(t, v)
 			live := gdbLive(t, v.PID, v.Exe)
 			wantChains(t, s, live)
-			compare(t, "inspect of the process", live, inspectReport(t, strconv.Itoa(v.PID)).stacks(t), rule{})
-			awaitState(t, v, 'T')
-			for _, d := range []spec{{"-mm", "elf"}, {"-mm", "minidump"}, {"-mp", "elf"}, {"-ma", "minidump"}} {
-				compare(t, "inspect of "+d.String(), live, inspectReport(t, dump(t, v.PID, d)).stacks(t), rule{})
+			check := func(who, target string) {
+				t.Helper()
+				compare(t, "inspect of "+who, live, inspectReport(t, target).stacks(t), rule{})
 				awaitState(t, v, 'T')
 			}
+			check("the process", strconv.Itoa(v.PID))
+			for _, d := range []spec{{"-mm", "elf"}, {"-mm", "minidump"}, {"-mt", "elf"}, {"-mp", "elf"}, {"-ma", "minidump"}} {
+				check(d.String(), dump(t, v.PID, d))
+			}
+			check("gcore's", gcore(t, v.PID))
 		})
+	}
+}
+
+// TestInspectCompressed reads a compressed dump without unpacking it.
+func TestInspectCompressed(t *testing.T) {
+	need.Root(t)
+	v := victims.Start(t, "threads", "10")
+	freeze(t, v)
+	for _, d := range []spec{{"-ma", "elf"}, {"-ma", "minidump"}} {
+		plain := inspectReport(t, dump(t, v.PID, d)).stacks(t)
+		awaitState(t, v, 'T')
+		out := filepath.Join(t.TempDir(), "dump"+d.ext())
+		r := procdump(t, append(d.args(), "-z", "-json", strconv.Itoa(v.PID), out)...)
+		if len(r.completed()) != 1 || filepath.Ext(r.completed()[0]) != ".zst" {
+			t.Fatalf("no compressed dump: %v", r)
+		}
+		awaitState(t, v, 'T')
+		compare(t, d.String(), plain, inspectReport(t, r.completed()[0]).stacks(t), rule{})
+	}
+}
+
+// TestInspectLeavesRunning: a process that is inspected runs on, and its threads
+// are traced by nobody.
+func TestInspectLeavesRunning(t *testing.T) {
+	v := victims.Start(t, "threads", "10", "spin")
+	for range 5 {
+		r := inspectReport(t, strconv.Itoa(v.PID))
+		if r.ThreadCount != 11 || r.Exception != nil || r.Process.PID != v.PID {
+			t.Fatalf("%+v", r)
+		}
+	}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", v.PID))
+	if err != nil || len(tasks) != 11 {
+		t.Fatalf("%d threads, %v", len(tasks), err)
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(b), "\nTracerPid:\t0\n") || strings.Contains(string(b), "\nState:\tt") {
+			t.Errorf("%s: %s", task, b)
+		}
+	}
+	if r := procdump(t, "inspect", "999999999"); r.code != 3 || !strings.Contains(r.stderr, "no such process") {
+		t.Errorf("no process: %v", r)
 	}
 }
 

@@ -149,6 +149,7 @@ const (
 	otherStack
 	noStack
 	damaged
+	noTable
 	tooLong
 )
 
@@ -160,6 +161,8 @@ func (e ending) text() string {
 		return "the dump does not hold the stack that it goes on in"
 	case damaged:
 		return "what follows on the stack is no return address"
+	case noTable:
+		return "there is no call frame information of this code, and nothing on the stack looks like its caller"
 	case tooLong:
 		return "the dump's stacks are too long to be followed"
 	}
@@ -187,7 +190,7 @@ func (u *Unwinder) step(cur *walk) (walk, ending) {
 	if next, ok := u.stepSignal(cur); ok {
 		return u.check(cur, next, goesOn)
 	}
-	return u.guess(cur, damaged)
+	return u.guess(cur, noTable)
 }
 
 // check holds what a table says against what a stack can be: the caller's part

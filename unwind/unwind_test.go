@@ -163,7 +163,7 @@ func TestGuesses(t *testing.T) {
 		{"call of null", thread(0, testStack, 0), words(0x401035, 0x40105a, 0),
 			"0x0 registers; 0x401035 call; 0x40105a cfi; complete"},
 		{"frame pointer", thread(generated+0x40, testStack, testStack+16), words(1, 2, testStack+64, generated+0x12, 0, 0, 0, 0, 0, 0),
-			"0x900040 registers; 0x900012 frame-pointer; what follows on the stack is no return address"},
+			"0x900040 registers; 0x900012 frame-pointer; there is no call frame information of this code, and nothing on the stack looks like its caller"},
 		{"scan", thread(generated+0x40, testStack, 0), words(7, generated+0x80, 0x401035, 0x40105a, 0),
 			"0x900040 registers; 0x401035 scan; 0x40105a cfi; complete"},
 		{"overwritten", thread(0x401006, testStack, 0), words(0x4141414141414141, 0x4141414141414141),

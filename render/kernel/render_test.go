@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"procdump/inspect/kernel"
+	layout "procdump/render/page"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -147,7 +148,7 @@ func TestGolden(t *testing.T) {
 		}
 		check(t, filepath.Join("testdata", name+".golden"), b.Bytes())
 		for _, line := range strings.Split(b.String(), "\n") {
-			if n := len([]rune(line)); n > width || strings.TrimRight(line, " ") != line {
+			if n := len([]rune(line)); n > layout.Width || strings.TrimRight(line, " ") != line {
 				t.Errorf("%s: line of %d characters: %q", name, n, line)
 			}
 		}

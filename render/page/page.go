@@ -42,8 +42,8 @@ func (p *Page) Text(first, indent, words string) {
 		p.b.WriteString(strings.TrimRight(string(line), " ") + "\n")
 		line, empty = []rune(indent), true
 	}
-	for _, word := range strings.Fields(plain(words)) {
-		w := []rune(word)
+	for _, word := range strings.Fields(words) {
+		w := []rune(plain(word))
 		if !empty && len(line)+1+len(w) > room {
 			flush()
 		}
