@@ -67,7 +67,7 @@ var endings = []string{
 	"*assert_fail*", "*fortify_fail*", "*chk_fail*", "*stack_chk_fail*", "kill", "tgkill", "_int_free*", "_int_malloc*", "cfree*", "unlink_chunk*",
 	// C++ and Rust
 	"__gnu_cxx::__verbose_terminate_handler", "__cxxabiv1::__terminate", "std::terminate", "__cxa_throw", "__cxa_rethrow", "__cxa_pure_virtual",
-	"_Unwind_*", "__gxx_personality_v0", "__cxa_call_terminate", "std::panicking::*", "core::panicking::*", "rust_begin_unwind", "rust_panic*",
+	"_Unwind_*", "__gxx_personality_v0", "__cxa_call_terminate", "std::panicking::*", "core::panicking::*", "rust_begin_unwind", "rust_panic*", "__rustc::*",
 	"std::sys::*", "core::result::unwrap_failed", "core::option::expect_failed", "core::option::unwrap_failed", "std::process::abort", "panic_abort::*", "__rust_*",
 	// Go
 	"runtime.raise*", "runtime.dieFromSignal", "runtime.crash", "runtime.fatalpanic*", "runtime.gopanic", "runtime.sigpanic", "runtime.panicmem*",
@@ -100,6 +100,7 @@ func where(frames []Frame, gaveUp bool) *Frame {
 	for i := range frames {
 		f := &frames[i]
 		inLibrary := slices.ContainsFunc(libraries, func(l string) bool { return strings.HasPrefix(base(f.Module), l) })
+		inLibrary = inLibrary || strings.HasPrefix(f.File, "/rustc/") // of Rust's, which are part of the program
 		if gaveUp && inLibrary || f.Signal || isEnding(f.Function) || f.Function == "" && i+1 < len(frames) && f.Module == "" {
 			continue
 		}

@@ -177,6 +177,8 @@ func TestWhere(t *testing.T) {
 		{[]Frame{f("memcpy", "/lib/libc.so.6"), f("copy", "/bin/x")}, false, "memcpy"},
 		{[]Frame{f("runtime.raise.abi0", "/bin/g"), f("runtime.fatalpanic", "/bin/g"), f("runtime.gopanic", "/bin/g"), f("main.f", "/bin/g")}, false, "main.f"},
 		{[]Frame{f("core::panicking::panic", "/bin/r"), f("app::run", "/bin/r")}, true, "app::run"},
+		{[]Frame{f("__rustc::rust_panic", "/bin/r"), {Function: "<alloc::vec::Vec<T,A> as core::ops::index::Index<I>>::index", File: "/rustc/59807616/library/alloc/src/vec/mod.rs"},
+			f("app::get", "/bin/r")}, true, "app::get"},
 		{[]Frame{f("raise", "/lib/libc.so.6")}, true, "raise"},
 	} {
 		if got := where(c.frames, c.gaveUp); got == nil || got.Function != c.want {

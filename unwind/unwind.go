@@ -54,9 +54,10 @@ type Frame struct {
 	Signal bool
 }
 
-// CodePC is the address to look up names and lines by.
+// CodePC is the address to look up names and lines by. Nobody has called what a
+// signal handler returns to: it is the beginning of that code.
 func (f Frame) CodePC() uint64 {
-	if f.Exact || f.PC == 0 {
+	if f.Exact || f.Signal || f.PC == 0 {
 		return f.PC
 	}
 	return f.PC - 1
