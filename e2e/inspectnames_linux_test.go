@@ -60,6 +60,32 @@ func TestInspectReasons(t *testing.T) {
 	}
 }
 
+// TestInspectGoPanic finds where a Go program panicked behind two of its signal
+// handlers, the second of which its runtime made the kernel call.
+func TestInspectGoPanic(t *testing.T) {
+	need.Root(t)
+	t.Setenv("GOTRACEBACK", "crash")
+	for _, flags := range []string{"", "-s -w"} {
+		exe := goProgram(t, filepath.Join(t.TempDir(), "gopanic"), "gopanic", flags)
+		r := procdump(t, "-ma", "-e", "-json", "-x", t.TempDir(), exe)
+		if len(r.completed()) != 1 {
+			t.Fatalf("no dump: %v", r)
+		}
+		got := inspectReport(t, r.completed()[0])
+		if !regexp.MustCompile(`^Aborted \(SIGABRT\): .*, in main\.inner at [a-z]+\.go:7$`).MatchString(got.Reason) {
+			t.Errorf("flags %q: %q", flags, got.Reason)
+		}
+		var names []string
+		for _, f := range got.Groups[0].Frames {
+			names = append(names, f.Function)
+		}
+		if calls := strings.Join(names, " "); !strings.Contains(calls, "runtime.sigpanic main.inner main.outer main.outer main.outer main.outer main.outer main.outer main.main") ||
+			!got.Groups[0].Complete {
+			t.Errorf("flags %q: %s", flags, calls)
+		}
+	}
+}
+
 // inlineScript prints each frame's function and line, those of inlined ones too.
 const inlineScript = `python
 frame = gdb.newest_frame()

@@ -81,7 +81,9 @@ func (u *Unwinder) stepGo(cur *walk, im *image.Image, pc uint64) (next walk, end
 	if next, ok := u.stepSignal(cur); ok {
 		return next, goesOn, true
 	}
-	if f.Flags&pclntab.TopFrame != 0 {
+	// Go's signal handler is the first function that Go walks, and called by the
+	// kernel for another.
+	if f.Flags&pclntab.TopFrame != 0 && f.Name != "runtime.sigtramp" {
 		return next, outermost, true
 	}
 	if f.Flags&pclntab.SPWrite != 0 && !cur.frame.Exact {
@@ -95,7 +97,10 @@ func (u *Unwinder) stepGo(cur *walk, im *image.Image, pc uint64) (next walk, end
 	m := u.m
 	word := uint64(m.word)
 	ret := m.trim(sp + uint64(delta))
-	next.registers, next.frame = cur.registers, Frame{How: ByGo}
+	// Functions that the runtime has called from a signal handler in the place of
+	// code that stood there.
+	injected := f.Name == "runtime.sigpanic" || f.Name == "runtime.asyncPreempt"
+	next.registers, next.frame = cur.registers, Frame{How: ByGo, Exact: injected}
 	if next.pc, ok = u.word(ret); !ok {
 		return next, noStack, true
 	}
