@@ -125,7 +125,8 @@ func (p *page) windows(r *kernel.Report) {
 		for _, v := range e.Information {
 			info = append(info, v.String())
 		}
-		p.Section("Exception %s at %v%s", layout.Join(" ", e.Code.String(), e.Name), e.Address, layout.Join("", ": "[:2*min(1, len(info))], layout.List(info, 4)))
+		what := fmt.Sprintf("Exception %s at %v", layout.Join(" ", e.Code.String(), e.Name), e.Address)
+		p.Section("%s", layout.Join(": ", what, layout.List(info, 4)))
 	}
 	if w.At != nil {
 		p.Section("Crashed thread, at %s", w.At.String())

@@ -1,6 +1,6 @@
 // Package page lays out a report as text of lines that are no wider than a
 // terminal. What it prints is plain: characters that would move a terminal's
-// cursor or change its colours become dots.
+// cursor or change its colours become question marks.
 package page
 
 import (
@@ -72,11 +72,15 @@ func (p *Page) Fact(name, value string) {
 	}
 }
 
-// plain replaces what is not to be printed.
+// plain puts a question mark in the place of each character that a terminal may
+// take for a command: names and messages come from the dump.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '·'
+		switch {
+		case r == '\t':
+			return ' '
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			return '?'
 		}
 		return r
 	}, s)

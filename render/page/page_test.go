@@ -12,7 +12,7 @@ func TestText(t *testing.T) {
 		{"a: ", "   ", "one  two\nthree", "a: one two three\n"},
 		{"- ", "  ", long + " y", "- " + long[:Width-2] + "\n  xx y\n"},
 		{"", " ", strings.Repeat("word ", 30), strings.TrimRight(strings.Repeat("word ", 20), " ") + "\n " + strings.TrimRight(strings.Repeat("word ", 10), " ") + "\n"},
-		{"", "", "bell\a escape\x1b[2J \xff", "bell· escape·[2J ·\n"},
+		{"", "", "bell\a escape\x1b[2J \xff", "bell? escape?[2J ?\n"},
 	} {
 		var p Page
 		p.Text(c.first, c.indent, c.words)
