@@ -32,13 +32,14 @@ type Collected struct {
 	p        *snapshot.Process
 	set      *image.Set
 	stacks   []unwind.Stack // of each thread
+	environ  []string
 	warnings []string
 }
 
 // Collect walks the stacks of a process. warnings are what its source could not
 // read. The set must not be closed before Report.
 func Collect(p *snapshot.Process, set *image.Set, warnings []error) *Collected {
-	c := &Collected{p: p, set: set}
+	c := &Collected{p: p, set: set, environ: environ(p)}
 	for _, w := range warnings {
 		c.warnings = append(c.warnings, w.Error())
 	}
@@ -79,6 +80,7 @@ func (c *Collected) Report() *Report {
 	n := &namer{symbols: symbols.New(c.set), set: c.set}
 	p := c.p
 	r := &Report{Version: Version, Process: processOf(p), System: systemOf(p), Dump: dumpOf(p), ThreadCount: len(p.Threads)}
+	r.Process.Environ = c.environ
 	r.Groups = c.groups(n)
 	r.Exception = c.exception(r, n)
 	r.Reason = reason(p, r)
@@ -88,6 +90,7 @@ func (c *Collected) Report() *Report {
 		r.Files = append(r.Files, File{f.FD, f.Target})
 	}
 	slices.SortStableFunc(r.Files, func(a, b File) int { return cmp.Compare(a.FD, b.FD) })
+	r.Samples, r.Missing = p.Info.Samples, missing(&p.Info)
 	r.Warnings = append(r.Warnings, c.warnings...)
 	r.Warnings = append(r.Warnings, p.Info.Warnings...)
 	r.Warnings = append(r.Warnings, c.set.Warnings()...)

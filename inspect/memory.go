@@ -17,6 +17,8 @@ type Memory struct {
 	Swapped  uint64       `json:"swapped,omitempty"`
 	Kinds    []MemoryKind `json:"kinds"`
 	Largest  []Region     `json:"largest"`
+	// Map are all mappings, ascending.
+	Map []Region `json:"map"`
 }
 
 // MemoryKind is what mappings are used for.
@@ -36,6 +38,7 @@ type Region struct {
 	Address  Address `json:"address"`
 	Bytes    uint64  `json:"bytes"`
 	Resident uint64  `json:"resident,omitempty"`
+	Swapped  uint64  `json:"swapped,omitempty"`
 	Perm     string  `json:"perm"`
 	Kind     string  `json:"kind"`
 	Path     string  `json:"path,omitempty"`
@@ -44,7 +47,7 @@ type Region struct {
 const maxLargest = 10
 
 func memoryOf(p *snapshot.Process) Memory {
-	m := Memory{Regions: len(p.Regions), Kinds: []MemoryKind{}, Largest: []Region{}}
+	m := Memory{Regions: len(p.Regions), Kinds: []MemoryKind{}, Largest: []Region{}, Map: make([]Region, 0, len(p.Regions))}
 	stacks := map[int]bool{}
 	for i := range p.Threads {
 		if k := p.FindRegion(p.Threads[i].Registers.SP()); k >= 0 {
@@ -68,12 +71,9 @@ func memoryOf(p *snapshot.Process) Memory {
 			{&m.Bytes, g.Size}, {&m.Resident, g.Resident}, {&m.Swapped, g.Swapped}} {
 			*sum.to += sum.n
 		}
-		m.Largest = append(m.Largest, Region{Address(g.Addr), g.Size, g.Resident, g.Perm.String(), kind, g.Path})
-		if len(m.Largest) > 4*maxLargest {
-			m.Largest = largest(m.Largest)
-		}
+		m.Map = append(m.Map, Region{Address(g.Addr), g.Size, g.Resident, g.Swapped, g.Perm.String(), kind, g.Path})
 	}
-	m.Largest = largest(m.Largest)
+	m.Largest = largest(slices.Clone(m.Map))
 	for _, k := range kinds {
 		m.Kinds = append(m.Kinds, *k)
 	}

@@ -26,11 +26,17 @@ type Report struct {
 	// that the dump is about, then those that used most processor time.
 	Groups []Group `json:"groups"`
 
-	Modules  []Module `json:"modules"`
-	Memory   Memory   `json:"memory"`
-	Files    []File   `json:"files,omitempty"`
-	Warnings []string `json:"warnings,omitempty"` // what could not be read
+	Modules  []Module  `json:"modules"`
+	Memory   Memory    `json:"memory"`
+	Files    []File    `json:"files,omitempty"`
+	Samples  []Samples `json:"samples,omitempty"`  // what was watched, up to the dump
+	Missing  []Missing `json:"missing,omitempty"`  // memory that the dump does not hold
+	Warnings []string  `json:"warnings,omitempty"` // what could not be read
 }
+
+// Samples is a value that was watched before the dump, with the limit that it
+// was watched for.
+type Samples = snapshot.Samples
 
 // Address is one of the target's. In JSON it is "0x…": numbers lose bits there.
 type Address uint64
@@ -45,6 +51,7 @@ type Process struct {
 	Name      string     `json:"name"`
 	Exe       string     `json:"exe,omitempty"`
 	Args      []string   `json:"args,omitempty"`
+	Environ   []string   `json:"environ,omitempty"` // NAME=value, as the program got it
 	UID       uint32     `json:"uid"`
 	Machine   string     `json:"machine"`
 	State     string     `json:"state,omitempty"` // letter as in proc(5)

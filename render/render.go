@@ -11,8 +11,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
-	"time"
 
 	"procdump/inspect"
 	"procdump/render/page"
@@ -43,7 +41,6 @@ func Text(w io.Writer, r *inspect.Report) error {
 type report struct{ page.Page }
 
 const (
-	maxArgs     = 2000 // characters of a command line
 	maxModules  = 40
 	maxFiles    = 20
 	maxWarnings = 20
@@ -53,87 +50,9 @@ const (
 func (p *report) head(r *inspect.Report) {
 	p.Text("", "", r.Reason)
 	p.Line("")
-	q := &r.Process
-	if x := r.Exception; x != nil {
-		p.Fact("Message", x.Message)
-		signal := page.Join(", ", x.Signal, x.Code)
-		if x.Address != nil {
-			signal += fmt.Sprintf(", address %#x", uint64(*x.Address))
-		}
-		p.Fact("Exception", page.Join(": ", signal, x.What))
+	for _, f := range Facts(r) {
+		p.Fact(f.Name, f.Value)
 	}
-	who := fmt.Sprintf("%s (%d)", q.Name, q.PID)
-	if q.PID == 0 {
-		who = q.Name
-	}
-	p.Fact("Process", page.Join(", ", who, q.Exe, q.Machine))
-	if args := []rune(strings.Join(q.Args, " ")); len(args) > maxArgs {
-		p.Fact("Command", string(args[:maxArgs])+" …")
-	} else {
-		p.Fact("Command", string(args))
-	}
-	started := ""
-	if q.StartTime != nil {
-		started = "started " + stamp(q.StartTime)
-		if t := r.Dump.Time; t != nil && t.After(*q.StartTime) {
-			started += ", ran for " + duration(t.Sub(*q.StartTime).Microseconds())
-		}
-	}
-	used := ""
-	if n := q.UserMicros + q.SystemMicros; n > 0 {
-		used = duration(n) + " of processor time"
-	}
-	p.Fact("Time", page.Join(", ", started, used))
-	p.dump(&r.Dump)
-	s := &r.System
-	cpus := ""
-	if s.CPUs > 0 {
-		cpus = page.Plural(s.CPUs, "processor")
-	}
-	if *s == (inspect.System{OS: s.OS}) {
-		return
-	}
-	p.Fact("Machine", page.Join(", ", s.Host, page.Join(" ", s.Distro, s.OS, s.Release), cpus, strings.TrimSpace(s.CPU)))
-}
-
-func (p *report) dump(d *inspect.Dump) {
-	kind := d.Kind
-	if kind == inspect.KindLive {
-		kind = ""
-	}
-	when, paused, left := "", "", ""
-	if d.Time != nil {
-		when = stamp(d.Time)
-	}
-	if d.PauseMicros > 0 {
-		paused = fmt.Sprintf("the process stood still for %.1f ms", float64(d.PauseMicros)/1000)
-	}
-	if d.LeftOutBytes > 0 {
-		left = page.Size(d.LeftOutBytes) + " left out"
-	}
-	name := "Dump"
-	if d.Kind == inspect.KindLive {
-		name = "Seen"
-	}
-	p.Fact(name, page.Join(", ", kind, d.Reason, when, paused, left, d.Tool))
-	p.Fact("Comment", d.Comment)
-}
-
-func stamp(t *time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
-
-// duration is a time of so many microseconds in words.
-func duration(micros int64) string {
-	s := micros / 1e6
-	d, h, m := s/86400, s/3600%24, s/60%60
-	switch {
-	case d > 0:
-		return fmt.Sprintf("%d d %d h %d min", d, h, m)
-	case h > 0:
-		return fmt.Sprintf("%d h %d min", h, m)
-	case m > 0:
-		return fmt.Sprintf("%d min %d s", m, s%60)
-	}
-	return fmt.Sprintf("%.2f s", float64(micros)/1e6)
 }
 
 func (p *report) memory(m *inspect.Memory) {

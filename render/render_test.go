@@ -148,7 +148,7 @@ func TestCycle(t *testing.T) {
 		return all
 	}
 	for in, want := range map[string][2]int{"aaab": {1, 3}, "aab": {0, 0}, "abababc": {2, 3}, "abcdabcdabcd": {4, 3}, "": {0, 0}, "abc": {0, 0}} {
-		if n, times := cycle(frames(in)); n != want[0] || times != want[1] {
+		if n, times := Cycle(frames(in)); n != want[0] || times != want[1] {
 			t.Errorf("%q: %d frames %d times, want %v", in, n, times, want)
 		}
 	}

@@ -46,7 +46,7 @@ func groupTitle(g *inspect.Group, crashed bool) string {
 		note = "what happened is here"
 	}
 	if len(g.Threads) == 1 {
-		return page.Join(", ", "Thread "+threadName(first), note, threadFacts(first))
+		return page.Join(", ", "Thread "+ThreadName(first), note, ThreadFacts(first))
 	}
 	who, names := fmt.Sprintf("%d threads", len(g.Threads)), []string(nil)
 	same := !slices.ContainsFunc(g.Threads, func(t inspect.Thread) bool { return t.Name != first.Name })
@@ -57,25 +57,27 @@ func groupTitle(g *inspect.Group, crashed bool) string {
 		if t := &g.Threads[i]; same {
 			names = append(names, strconv.Itoa(t.TID))
 		} else {
-			names = append(names, threadName(t))
+			names = append(names, ThreadName(t))
 		}
 	}
 	busiest := ""
 	if first.CPUMicros > 0 && !first.Blamed {
-		busiest = fmt.Sprintf("the busiest used %s", duration(first.CPUMicros))
+		busiest = fmt.Sprintf("the busiest used %s", Duration(first.CPUMicros))
 	}
 	return page.Join("; ", who+": "+page.List(names, maxNamed), note, busiest)
 }
 
-func threadName(t *inspect.Thread) string { return page.Join(" ", strconv.Itoa(t.TID), t.Name) }
+// ThreadName is a thread's id and name.
+func ThreadName(t *inspect.Thread) string { return page.Join(" ", strconv.Itoa(t.TID), t.Name) }
 
 // states are those of proc(5).
 var states = map[string]string{"R": "running", "S": "asleep", "D": "asleep and not interruptible", "T": "stopped", "t": "stopped", "I": "idle", "Z": "ended"}
 
-func threadFacts(t *inspect.Thread) string {
+// ThreadFacts are what a thread did, in words.
+func ThreadFacts(t *inspect.Thread) string {
 	used, waits := "", ""
 	if t.CPUMicros > 0 {
-		used = duration(t.CPUMicros) + " of processor time"
+		used = Duration(t.CPUMicros) + " of processor time"
 	}
 	if w := t.WaitChannel; w != "" && w != "0" {
 		waits = "in the kernel's " + w
@@ -91,11 +93,11 @@ func (p *report) frames(g *inspect.Group, limit int) {
 			p.Line("  … and %s more", page.Plural(len(frames)-i, "frame"))
 			break
 		}
-		if length, times := cycle(frames[i:]); times >= fewestRepeated {
+		if length, times := Cycle(frames[i:]); times >= fewestRepeated {
 			for _, f := range frames[i : i+length] {
 				p.frame(&f, &number)
 			}
-			p.Line("       … %s, %d times more", repeated(length), times-1)
+			p.Line("       … %s, %d times more", Repeated(length), times-1)
 			number += length * (times - 1)
 			i, shown = i+length*times, shown+length+1
 			continue
@@ -108,15 +110,17 @@ func (p *report) frames(g *inspect.Group, limit int) {
 	}
 }
 
-func repeated(n int) string {
+// Repeated is what repeats: so many frames.
+func Repeated(n int) string {
 	if n == 1 {
 		return "the same"
 	}
 	return fmt.Sprintf("the same %d frames", n)
 }
 
-// cycle finds how many of the next frames repeat, and how often.
-func cycle(frames []inspect.Frame) (length, times int) {
+// Cycle finds how many of the next frames repeat, and how often; times is 0 if
+// they do not.
+func Cycle(frames []inspect.Frame) (length, times int) {
 	for n := 1; n <= maxCycle && n <= len(frames)/fewestRepeated; n++ {
 		times := 1
 		for (times+1)*n <= len(frames) && alike(frames[:n], frames[times*n:(times+1)*n]) {
@@ -145,25 +149,15 @@ func (p *report) frame(f *inspect.Frame, number *int) {
 	if f.Guess {
 		mark = "?"
 	}
-	name := f.Function
-	switch {
-	case f.Signal:
-		name = "<signal handler called>"
-	case name == "" && f.ModuleOffset != nil && f.Module != "":
-		name = fmt.Sprintf("%#x", uint64(*f.ModuleOffset))
-	case name == "":
-		name = fmt.Sprintf("%#x", uint64(f.PC))
-	case f.File == "" && !f.Inlined:
-		name += fmt.Sprintf("+%#x", f.Offset)
-	}
+	name := FrameName(f)
 	if f.File != "" {
 		name += " at " + shortPath(f.File)
 		if f.Line > 0 {
 			name += ":" + strconv.Itoa(f.Line)
 		}
 	}
-	if f.Module != "" && !f.Inlined {
-		name += " in " + path.Base(strings.ReplaceAll(f.Module, `\`, "/"))
+	if m := ModuleName(f); m != "" {
+		name += " in " + m
 	}
 	head := fmt.Sprintf("  #%-3d%s ", *number, mark)
 	if f.Inlined {
@@ -171,6 +165,30 @@ func (p *report) frame(f *inspect.Frame, number *int) {
 	}
 	*number++
 	p.Text(head, "        ", name)
+}
+
+// FrameName is the function of a frame, or the address where it is.
+func FrameName(f *inspect.Frame) string {
+	switch {
+	case f.Signal:
+		return "<signal handler called>"
+	case f.Function == "" && f.ModuleOffset != nil && f.Module != "":
+		return fmt.Sprintf("%#x", uint64(*f.ModuleOffset))
+	case f.Function == "":
+		return fmt.Sprintf("%#x", uint64(f.PC))
+	case f.File == "" && !f.Inlined:
+		return fmt.Sprintf("%s+%#x", f.Function, f.Offset)
+	}
+	return f.Function
+}
+
+// ModuleName is the file name of a frame's module; one that was inlined has none
+// of its own.
+func ModuleName(f *inspect.Frame) string {
+	if f.Module == "" || f.Inlined {
+		return ""
+	}
+	return path.Base(strings.ReplaceAll(f.Module, `\`, "/"))
 }
 
 // shortPath keeps the end of a long path of a source.
