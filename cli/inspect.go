@@ -8,8 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"procdump/inspect/kernel"
@@ -25,18 +25,22 @@ const inspectVerb = "inspect"
 type inspectOptions struct {
 	Help      bool
 	JSON      bool
+	Redact    bool
 	Overwrite bool
-	In, Out   string // Out is "" for standard output
+	In        string
+	Out       string // of text or JSON; "": standard output, if HTML is "" or JSON is asked for
+	HTML      string // file of the report as HTML; "" if there is to be none
 }
 
 // inspectHeap is the size of the Go heap, in bytes, that inspect may use before
 // it collects garbage: symbols and types of a kernel take some 25 MiB.
 const inspectHeap = 64 << 20
 
-var inspectSynopsis = "procdump inspect [-json] [-o] DUMP|PID [OUT]"
+var inspectSynopsis = "procdump inspect [-json] [-redact] [-o] DUMP|PID [OUT] [OUT.html]"
 
 var inspectSwitches = []verbSwitch[inspectOptions]{
 	{name: "json", help: "write one JSON object instead of text", set: func(o *inspectOptions, _ string) error { o.JSON = true; return nil }},
+	{name: "redact", help: "hide the values of the environment and of arguments", set: func(o *inspectOptions, _ string) error { o.Redact = true; return nil }},
 	{name: "o", help: "overwrite OUT if it is there", set: func(o *inspectOptions, _ string) error { o.Overwrite = true; return nil }},
 	verbHelp[inspectOptions](),
 }
@@ -44,6 +48,8 @@ var inspectSwitches = []verbSwitch[inspectOptions]{
 var inspectParagraphs = []string{
 	"procdump inspect says what a dump tells: what happened, in a sentence, and the evidence. It needs neither a debugger nor debug " +
 		"symbols, and takes what there are. OUT is a file; without it the report goes to standard output.",
+	"OUT.html is the report on a process as one HTML file, for a browser: the stacks as a list to search and as a flame graph, a map of " +
+		"memory, how watched values went up to the dump. It loads nothing from elsewhere. Beside it there may be text or JSON, too.",
 	"DUMP is of a process: an ELF core of procdump, the kernel, gdb's gcore or systemd, or a minidump; compressed by zstd (procdump -z) or " +
 		"not. The report has the stacks of all threads, those with equal stacks together and the one that crashed first, with functions, " +
 		"lines and inlined functions of C, C++, Rust and Go as far as symbols and debug information are found; what memory is used for; " +
@@ -61,6 +67,7 @@ var inspectExamples = []term{
 	{"procdump inspect app.core", "what happened to a process"},
 	{"procdump inspect 1234", "what a process is doing"},
 	{"procdump inspect vmcore.kdump", "what happened to a machine"},
+	{"procdump inspect app.core -o report.html", "the same for a browser"},
 	{"procdump inspect -json MEMORY.DMP | jq -r .reason", "the sentence alone"},
 }
 
@@ -92,7 +99,19 @@ func parseInspect(args []string) (*inspectOptions, error) {
 	if line.help() {
 		return &inspectOptions{Help: true}, nil
 	}
-	files := line.words
+	var files []string
+	for _, word := range line.words {
+		switch {
+		case word == "":
+			return nil, usagef("", "name the file", "a path is empty")
+		case !isHTML(word):
+			files = append(files, word)
+		case o.HTML != "":
+			return nil, usagef("", "name one file that ends in .html", "%q is one word too many", word)
+		default:
+			o.HTML = word
+		}
+	}
 	switch len(files) {
 	case 0:
 		return nil, usagef("", "name a file or a PID", "no dump is given")
@@ -104,13 +123,16 @@ func parseInspect(args []string) (*inspectOptions, error) {
 	default:
 		return nil, usagef("", "name one dump and, perhaps, a file for the report", "%q is one word too many", files[2])
 	}
-	if slices.Contains(files, "") {
-		return nil, usagef("", "name the file", "a path is empty")
-	}
 	if o.In == "-" {
 		return nil, usagef("", "put it into a file first", "a dump cannot be read from standard input: its parts are needed in no order")
 	}
 	return o, nil
+}
+
+// isHTML tells whether a file is to hold a report as HTML.
+func isHTML(file string) bool {
+	ext := strings.ToLower(filepath.Ext(file))
+	return ext == ".html" || ext == ".htm"
 }
 
 // inspectMain runs procdump inspect with the arguments after the verb.
@@ -131,11 +153,12 @@ func inspectMain(args []string, out, errOut *os.File) int {
 }
 
 func inspectFile(o *inspectOptions, stdout *os.File) error {
-	if write, err := processReport(o.In, o.JSON); write != nil || err != nil {
-		if err != nil {
-			return fmt.Errorf("inspect %s: %w", o.In, err)
-		}
-		return putReport(o, stdout, write)
+	r, err := processReport(o.In)
+	if err != nil {
+		return fmt.Errorf("inspect %s: %w", o.In, err)
+	}
+	if r != nil {
+		return putProcess(o, stdout, r)
 	}
 	f, err := openSeekable(o.In)
 	if errors.Is(err, errNoFile) {
@@ -161,6 +184,9 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 	case err != nil:
 		return fmt.Errorf("inspect %s: %w", o.In, err)
 	}
+	if o.HTML != "" {
+		return fmt.Errorf("inspect %s: it is the dump of a kernel, whose report is text or JSON: name an OUT that does not end in .html", o.In)
+	}
 	write := render.Text
 	if o.JSON {
 		write = render.JSON
@@ -171,7 +197,7 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 // putReport writes the report to where the command line wants it.
 func putReport(o *inspectOptions, stdout *os.File, write func(io.Writer) error) error {
 	if o.Out != "" && o.Out != "-" {
-		return writeReport(o, write)
+		return writeReport(o, o.Out, write)
 	}
 	w := bufio.NewWriter(stdout)
 	if err := write(w); err != nil {
@@ -182,24 +208,24 @@ func putReport(o *inspectOptions, stdout *os.File, write func(io.Writer) error) 
 
 // replaceable refuses to put the report in the place of the dump, or of what is
 // no file: a device, for instance.
-func replaceable(o *inspectOptions) error {
-	out, err := os.Stat(o.Out)
+func replaceable(in, file string) error {
+	out, err := os.Stat(file)
 	if err != nil {
 		return nil // there is none, or what is to be written to it says why
 	}
 	if !out.Mode().IsRegular() {
-		return fmt.Errorf("write report: %s is no regular file: name another, or redirect standard output to it", o.Out)
+		return fmt.Errorf("write report: %s is no regular file: name another, or redirect standard output to it", file)
 	}
-	if in, err := os.Stat(o.In); err == nil && os.SameFile(in, out) {
-		return usagef("", "name another file for the report", "%s is the dump itself", o.Out)
+	if dump, err := os.Stat(in); err == nil && os.SameFile(dump, out) {
+		return usagef("", "name another file for the report", "%s is the dump itself", file)
 	}
 	return nil
 }
 
 // writeReport writes a file that is there whole or not at all, and readable by
 // its owner only: a kernel's log and names of processes are in it.
-func writeReport(o *inspectOptions, write func(io.Writer) error) error {
-	if err := replaceable(o); err != nil {
+func writeReport(o *inspectOptions, file string, write func(io.Writer) error) error {
+	if err := replaceable(o.In, file); err != nil {
 		return err
 	}
 	var b bytes.Buffer
@@ -210,9 +236,9 @@ func writeReport(o *inspectOptions, write func(io.Writer) error) error {
 	if o.Overwrite {
 		flags |= fsys.Overwrite
 	}
-	err := fsys.WriteFile(o.Out, b.Bytes(), 0o600, flags)
+	err := fsys.WriteFile(file, b.Bytes(), 0o600, flags)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", o.Out)
+		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", file)
 	}
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"strconv"
 
@@ -16,6 +17,7 @@ import (
 	"procdump/kdump/open"
 	"procdump/minidump"
 	"procdump/render"
+	"procdump/render/html"
 	"procdump/snapshot"
 	"procdump/zseek"
 )
@@ -25,26 +27,36 @@ import (
 const inspectProcessHeap = 112 << 20
 
 // processReport makes the report on a process that runs, or that a file is a
-// dump of, and returns what writes it; nil without an error: the file is of
-// something else. A name of digits is a process.
-func processReport(in string, json bool) (write func(io.Writer) error, err error) {
-	write = nil
-	var r *inspect.Report
-	if pid, perr := strconv.Atoi(in); perr == nil && pid > 0 {
+// dump of; nil without an error: the file is of something else. A name of digits
+// is a process.
+func processReport(in string) (*inspect.Report, error) {
+	if pid, err := strconv.Atoi(in); err == nil && pid > 0 {
 		debug.SetMemoryLimit(inspectProcessHeap)
-		r, err = inspectLive(pid)
-	} else {
-		r, err = inspectDump(in)
+		return inspectLive(pid)
 	}
-	if r == nil || err != nil {
-		return nil, err
+	return inspectDump(in)
+}
+
+// putProcess writes the report on a process in the forms that the command line
+// wants.
+func putProcess(o *inspectOptions, stdout *os.File, r *inspect.Report) error {
+	if o.Redact {
+		r.Redact()
 	}
-	return func(w io.Writer) error {
-		if json {
+	if o.HTML != "" {
+		if err := writeReport(o, o.HTML, func(w io.Writer) error { return html.Write(w, r) }); err != nil {
+			return err
+		}
+		if o.Out == "" && !o.JSON {
+			return nil
+		}
+	}
+	return putReport(o, stdout, func(w io.Writer) error {
+		if o.JSON {
 			return render.JSON(w, r)
 		}
 		return render.Text(w, r)
-	}, nil
+	})
 }
 
 // inspectDump reports on a file; nil: it is not the dump of a process.

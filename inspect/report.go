@@ -34,9 +34,11 @@ type Report struct {
 	Warnings []string  `json:"warnings,omitempty"` // what could not be read
 }
 
-// Samples is a value that was watched before the dump, with the limit that it
-// was watched for.
-type Samples = snapshot.Samples
+// Samples is a value that was watched before the dump, and Sample one look at it.
+type (
+	Samples = snapshot.Samples
+	Sample  = snapshot.Sample
+)
 
 // Address is one of the target's. In JSON it is "0x…": numbers lose bits there.
 type Address uint64

@@ -1,0 +1,197 @@
+// The flame graph: the stacks of all threads as a tree, its root on top. A box is
+// as wide as the threads, or their processor time, that have the frame. Only
+// boxes that can be seen are made, so that the tree may be of any size.
+
+const flame = (() => {
+  const place = byID("flame"), info = byID("flameinfo"), out = byID("flameout");
+  const rowHeight = 20, narrowest = 2.5, deepest = 400; // px, px, rows
+
+  const root = { name: "all threads", module: "", depth: 0, children: new Map(), parent: null, threads: 0, cpu: 0 };
+
+  // Of each stack the frames are there from the innermost to the outermost.
+  for (const group of groups) {
+    const threads = Number(group.dataset.threads), cpu = Number(group.dataset.cpu);
+    const blamed = group.classList.contains("blamed");
+    let node = root;
+    add(node, threads, cpu, blamed);
+    const rows = group.querySelectorAll(".frames li");
+    for (let i = rows.length - 1; i >= 0; i--) {
+      const row = rows[i], note = row.classList.contains("note");
+      const name = note ? row.textContent : row.querySelector("b").textContent;
+      // What was inlined belongs to the module of the frame round it.
+      const module = row.querySelector("s")?.textContent ?? (row.classList.contains("inlined") ? node.module : "");
+      const key = name + "\0" + module;
+      let child = node.children.get(key);
+      if (!child) {
+        child = { name, module, note, depth: node.depth + 1, children: new Map(), parent: node, threads: 0, cpu: 0 };
+        node.children.set(key, child);
+      }
+      node = child;
+      add(node, threads, cpu, blamed);
+    }
+  }
+
+  function add(node, threads, cpu, blamed) {
+    node.threads += threads;
+    node.cpu += cpu;
+    node.blamed ||= blamed;
+  }
+
+  let weight = "threads", top = root, sought = "", focused = root;
+  const boxes = new Map(); // of each node that is shown
+
+  // hue is a module's colour, the same in every report.
+  function hue(module) {
+    let h = 7;
+    for (const c of module) h = (h * 31 + c.codePointAt(0)) % 3600;
+    return (h * 137.5) % 360;
+  }
+
+  const matches = (node) => sought !== "" && (node.name + " " + node.module).toLowerCase().includes(sought);
+
+  function share(node) {
+    const part = root[weight] === 0 ? 0 : (100 * node[weight]) / root[weight];
+    return `${part.toFixed(part < 10 ? 1 : 0)} %`;
+  }
+
+  function words(node) {
+    const amount = weight === "cpu" ? `${(node.cpu / 1e6).toFixed(2)} s` : `${node.threads} ${node.threads === 1 ? "thread" : "threads"}`;
+    return `${node.name}${node.module ? " in " + node.module : ""}: ${amount}, ${share(node)}`;
+  }
+
+  function draw() {
+    const width = place.clientWidth;
+    boxes.clear();
+    const made = document.createDocumentFragment();
+    let rows = 0;
+    const box = (node, x, w, row) => {
+      if (w < narrowest || row > deepest) return;
+      rows = Math.max(rows, row + 1);
+      const e = document.createElement("div");
+      e.setAttribute("role", "treeitem");
+      e.setAttribute("aria-level", node.depth + 1);
+      e.setAttribute("aria-label", words(node));
+      e.tabIndex = node === focused ? 0 : -1;
+      e.title = words(node);
+      e.textContent = w > 24 ? node.name : "";
+      e.style.left = `${x}px`;
+      e.style.width = `${w}px`;
+      e.style.top = `${row * rowHeight}px`;
+      if (node.module) e.style.setProperty("--hue", hue(node.module).toFixed(0));
+      else e.classList.add("nohue");
+      e.classList.toggle("blamed", Boolean(node.blamed));
+      e.classList.toggle("above", node.depth < top.depth);
+      e.classList.toggle("hit", matches(node));
+      e.node = node;
+      boxes.set(node, e);
+      made.append(e);
+    };
+    const path = [];
+    for (let n = top.parent; n; n = n.parent) path.unshift(n);
+    path.forEach((n, row) => box(n, 0, width, row));
+    const scale = top[weight] > 0 ? width / top[weight] : 0;
+    const stack = [[top, 0]];
+    while (stack.length > 0) {
+      const [node, x] = stack.pop();
+      box(node, x, node[weight] * scale, node.depth);
+      if (!boxes.has(node)) continue;
+      let at = x;
+      for (const child of sorted(node)) {
+        stack.push([child, at]);
+        at += child[weight] * scale;
+      }
+    }
+    if (!boxes.has(focused)) {
+      focused = top;
+      const e = boxes.get(top);
+      if (e) e.tabIndex = 0;
+    }
+    place.replaceChildren(made);
+    place.style.height = `${rows * rowHeight}px`;
+    out.disabled = top === root;
+  }
+
+  // sorted are the frames that a frame called, the heaviest first.
+  const sorted = (node) => {
+    if (node.sortedBy !== weight) {
+      node.sorted = [...node.children.values()].sort((a, b) => b[weight] - a[weight] || (a.name < b.name ? -1 : 1));
+      node.sortedBy = weight;
+    }
+    return node.sorted;
+  };
+
+  function zoom(node, keepFocus) {
+    top = node;
+    focused = node;
+    draw();
+    info.textContent = node === root ? "" : words(node);
+    if (keepFocus) boxes.get(focused)?.focus({ preventScroll: true });
+  }
+
+  function move(to) {
+    const e = to && boxes.get(to);
+    if (!e) return;
+    const before = boxes.get(focused);
+    if (before) before.tabIndex = -1;
+    focused = to;
+    e.tabIndex = 0;
+    e.focus();
+  }
+
+  function beside(node, by) {
+    if (!node.parent) return null;
+    const all = sorted(node.parent).filter((n) => boxes.has(n));
+    return all[all.indexOf(node) + by];
+  }
+
+  place.addEventListener("click", (e) => {
+    const box = e.target.closest("[role=treeitem]");
+    if (box) zoom(box.node, true);
+  });
+  const tell = (e) => {
+    const box = e.target.closest("[role=treeitem]");
+    if (box) info.textContent = words(box.node);
+  };
+  place.addEventListener("mouseover", tell);
+  place.addEventListener("focusin", tell);
+  place.addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
+    const actions = {
+      ArrowDown: () => move(sorted(focused).find((n) => boxes.has(n))),
+      ArrowUp: () => move(focused.parent),
+      ArrowLeft: () => move(beside(focused, -1)),
+      ArrowRight: () => move(beside(focused, 1)),
+      Home: () => move(root),
+      Enter: () => zoom(focused, true),
+      " ": () => zoom(focused, true),
+      Escape: () => zoom(top.parent ?? root, true),
+    };
+    if (!actions[e.key]) return;
+    e.preventDefault();
+    e.stopPropagation();
+    actions[e.key]();
+  });
+  out.addEventListener("click", () => zoom(root, false));
+  for (const b of document.querySelectorAll("[data-weight]")) {
+    if (b.dataset.weight === "cpu" && root.cpu === 0) {
+      b.disabled = true;
+      b.title = "The dump does not know the processor time of threads";
+    }
+    b.addEventListener("click", () => {
+      for (const other of document.querySelectorAll("[data-weight]")) other.setAttribute("aria-pressed", other === b);
+      weight = b.dataset.weight;
+      zoom(root, false);
+    });
+  }
+  new ResizeObserver(draw).observe(place);
+  addEventListener("beforeprint", draw);
+  draw();
+
+  return {
+    search(words) {
+      sought = words;
+      for (const [node, box] of boxes) box.classList.toggle("hit", matches(node));
+    },
+    focus: () => (boxes.get(focused) ?? boxes.get(top))?.focus(),
+  };
+})();

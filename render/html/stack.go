@@ -1,0 +1,193 @@
+package html
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"procdump/inspect"
+	"procdump/render"
+	"procdump/render/page"
+)
+
+// group are threads with equal stacks.
+type group struct {
+	*inspect.Group
+	Number    int
+	Blamed    bool
+	Who       string // the thread, or the name that all have
+	Where     string // the functions that say most
+	Facts     string
+	CPUMicros int64  // of all threads together
+	Busy      string // percent of what the busiest group used
+	Names     []string
+	More      int // threads that are not named
+	Rows      []row
+}
+
+// row is a line of a stack: a frame, or what stands for several.
+type row struct {
+	Number   int
+	Function string
+	Place    string // source and line
+	Source   string // the path of the source, if Place has only its end
+	Module   string
+	PC       string
+	Classes  string
+	Note     string // instead of a frame
+}
+
+func (d *document) addGroups(r *inspect.Report) {
+	var most int64
+	budget := maxFrames
+	for i := range r.Groups {
+		if i == maxGroups {
+			d.MoreGroups = len(r.Groups) - i
+			break
+		}
+		g := newGroup(i, &r.Groups[i])
+		first, last := maxFirst, maxLast
+		if budget <= 0 {
+			first, last = fewFrames, 1
+			d.Frameless++
+		}
+		g.Rows = rows(g.Frames, first, last)
+		budget -= len(g.Rows)
+		g.Where = where(g.Group, r)
+		most = max(most, g.CPUMicros)
+		g.Blamed = g.Blamed && r.Exception != nil
+		d.Groups = append(d.Groups, g)
+	}
+	for i := range d.Groups {
+		if n := d.Groups[i].CPUMicros; n > 0 {
+			d.Groups[i].Busy = percent(uint64(n), uint64(most))
+		}
+	}
+	d.Busiest = busiest(r)
+}
+
+func newGroup(number int, g *inspect.Group) group {
+	out := group{Group: g, Number: number}
+	if len(g.Threads) == 0 {
+		return out
+	}
+	first := &g.Threads[0]
+	out.Blamed = first.Blamed
+	same := true
+	for i := range g.Threads {
+		t := &g.Threads[i]
+		out.CPUMicros += max(t.CPUMicros, 0)
+		same = same && t.Name == first.Name
+		if i < maxThreads {
+			out.Names = append(out.Names, render.ThreadName(t))
+		}
+	}
+	out.More = len(g.Threads) - len(out.Names)
+	switch {
+	case len(g.Threads) == 1:
+		out.Who, out.Facts = render.ThreadName(first), render.ThreadFacts(first)
+	case same && first.Name != "":
+		out.Who = first.Name
+	default:
+		out.Who = page.Join(" ", render.ThreadName(first), "and others")
+	}
+	if len(g.Threads) > 1 && out.CPUMicros > 0 {
+		out.Facts = render.Duration(out.CPUMicros) + " of processor time"
+	}
+	return out
+}
+
+// mostWhere is how many functions stand for a stack.
+const mostWhere = 3
+
+// where are the functions that say most of a stack: the program's own innermost
+// ones and what they called; of the thread that the dump is about, those from
+// where it happened on.
+func where(g *inspect.Group, r *inspect.Report) string {
+	frames := g.Frames
+	if x := r.Exception; x != nil && x.Frame != nil && len(g.Threads) > 0 && g.Threads[0].Blamed {
+		at := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.PC == x.Frame.PC && f.Function == x.Frame.Function })
+		frames = frames[max(at, 0):]
+	} else if r.Process.Exe != "" {
+		own := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.Module == r.Process.Exe })
+		frames = frames[max(own-1, 0):]
+	}
+	var names []string
+	for i := range frames {
+		f := &frames[i]
+		if f.Signal || f.Function == "" && len(names) > 0 {
+			continue
+		}
+		name := f.Function
+		if name == "" {
+			name = render.FrameName(f)
+		}
+		if names = append(names, short(name)); len(names) == mostWhere {
+			break
+		}
+	}
+	return strings.Join(names, " ← ")
+}
+
+// short cuts off a long name.
+func short(s string) string {
+	const most = 80
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+// rows are the lines of a stack: the first frames and the last ones, and of
+// frames that repeat one round.
+func rows(frames []inspect.Frame, first, last int) []row {
+	var all []row
+	for i := 0; i < len(frames); {
+		length, times := render.Cycle(frames[i:])
+		if times == 0 {
+			length, times = 1, 1
+		}
+		for k := range length {
+			all = append(all, newRow(i+k, &frames[i+k]))
+		}
+		if times > 1 {
+			all = append(all, row{Note: fmt.Sprintf("%s, %d times more", render.Repeated(length), times-1)})
+		}
+		i += length * times
+	}
+	if len(all) <= first+last {
+		return all
+	}
+	note := row{Note: "… " + page.Plural(len(all)-first-last, "line") + " left out"}
+	return append(append(all[:first:first], note), all[len(all)-last:]...)
+}
+
+func newRow(number int, f *inspect.Frame) row {
+	r := row{Number: number, Function: render.FrameName(f), Module: render.ModuleName(f), PC: fmt.Sprintf("%#x", uint64(f.PC))}
+	if f.Guess {
+		r.PC += ", a guess: " + f.How
+	}
+	if len(r.Function) > maxText {
+		r.Function = r.Function[:maxText] + "…"
+	}
+	if f.File != "" {
+		if r.Place = base(f.File); r.Place != f.File {
+			r.Source = f.File
+		}
+		if f.Line > 0 {
+			r.Place += ":" + strconv.Itoa(f.Line)
+		}
+	}
+	var classes []string
+	for _, c := range []struct {
+		is   bool
+		name string
+	}{{f.Guess, "guess"}, {f.Inlined, "inlined"}, {f.Signal, "signal"}, {f.Function == "" && !f.Signal, "nameless"}} {
+		if c.is {
+			classes = append(classes, c.name)
+		}
+	}
+	r.Classes = strings.Join(classes, " ")
+	return r
+}
