@@ -111,6 +111,14 @@ const flame = (() => {
     out.disabled = top === root;
   }
 
+  // redraw draws at another width; who has the focus keeps it.
+  function redraw() {
+    drawn = place.clientWidth;
+    const has = place.contains(document.activeElement);
+    draw();
+    if (has) boxes.get(focused)?.focus({ preventScroll: true });
+  }
+
   // sorted are the frames that a frame called, the heaviest first.
   const sorted = (node) => {
     if (node.sortedBy !== weight) {
@@ -183,8 +191,11 @@ const flame = (() => {
       zoom(root, false);
     });
   }
-  new ResizeObserver(draw).observe(place);
-  addEventListener("beforeprint", draw);
+  let drawn = place.clientWidth;
+  new ResizeObserver(() => {
+    if (place.clientWidth !== drawn) redraw();
+  }).observe(place);
+  addEventListener("beforeprint", redraw);
   draw();
 
   return {
