@@ -17,6 +17,7 @@ import (
 	"procdump/inspect"
 	"procdump/minidump"
 	"procdump/render"
+	"procdump/render/html"
 	"procdump/snapshot"
 )
 
@@ -145,6 +146,10 @@ func explainBytes(t testing.TB, b []byte) bool {
 	}
 	if err := render.JSON(&object, r); err != nil || !json.Valid(object.Bytes()) {
 		t.Fatalf("JSON: %v", err)
+	}
+	var page bytes.Buffer
+	if err := html.Write(&page, r); err != nil || !utf8.Valid(page.Bytes()) {
+		t.Fatalf("HTML: %v", err)
 	}
 	for line := range strings.SplitSeq(text.String(), "\n") {
 		if utf8.RuneCountInString(line) > 100 {
