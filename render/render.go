@@ -31,6 +31,7 @@ func Text(w io.Writer, r *inspect.Report) error {
 	p := &report{}
 	p.head(r)
 	p.stacks(r)
+	p.goroutines(r.Goroutines)
 	p.memory(&r.Memory)
 	p.modules(r.Modules)
 	p.files(r.Files)
