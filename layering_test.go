@@ -46,7 +46,7 @@ var layers = map[string][]string{
 	"image":     {"snapshot", "arch", "internal/elfimage"},
 	"unwind":    {"snapshot", "arch", "image"},
 	"symbols":   {"snapshot", "arch", "image"},
-	"goroutine": {"snapshot", "image"},
+	"goroutine": {"snapshot", "arch", "image"},
 	"inspect":   {"snapshot", "arch", "image", "unwind", "symbols", "goroutine", "internal/signals"},
 	"render":    {"inspect"},
 	"kernel":    {"kdump", "arch", "internal/sys", "internal/spelling", "internal/mountinfo"},

@@ -97,7 +97,8 @@ func TestFind(t *testing.T) {
 			t.Fatalf("the goroutines do not wait: %s", text)
 		}
 	}
-	runtime.GC() // it notes who waits
+	runtime.GC() // it notes that it began,
+	runtime.GC() // and for who waits when the one before began
 	l, err := find(t, self(t))
 	if err != nil {
 		t.Fatal(err)

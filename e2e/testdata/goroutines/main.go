@@ -90,6 +90,7 @@ func main() {
 	}
 	time.Sleep(200 * time.Millisecond)
 	runtime.GC()
+	runtime.GC()
 	fmt.Println("ready")
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
