@@ -35,8 +35,9 @@ type inspected struct {
 		Complete bool
 		End      string
 	}
-	Modules  []struct{ Path, BuildID string }
-	Warnings []string
+	Goroutines *inspectedGoroutines
+	Modules    []struct{ Path, BuildID string }
+	Warnings   []string
 }
 
 type inspectedFrame struct {

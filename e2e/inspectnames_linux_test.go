@@ -72,7 +72,7 @@ func TestInspectGoPanic(t *testing.T) {
 			t.Fatalf("no dump: %v", r)
 		}
 		got := inspectReport(t, r.completed()[0])
-		if !regexp.MustCompile(`^Aborted \(SIGABRT\): .*, in main\.inner at [a-z]+\.go:7$`).MatchString(got.Reason) {
+		if !regexp.MustCompile(`^Aborted \(SIGABRT\): panic: runtime error: invalid memory address or nil pointer dereference, in main\.inner at [a-z]+\.go:7$`).MatchString(got.Reason) {
 			t.Errorf("flags %q: %q", flags, got.Reason)
 		}
 		var names []string

@@ -6,12 +6,32 @@ import (
 	"procdump/image/pclntab"
 )
 
-// goTable is what Go returns.
-type goTable struct{ table *pclntab.Table }
+// goTable is what Go returns, and where it lies.
+type goTable struct {
+	table *pclntab.Table
+	addr  uint64
+}
 
 // Go returns the function table of a Go program, or nil.
 func (im *Image) Go() *pclntab.Table {
-	t := im.golang.get(func() *goTable {
+	if t := im.goTable(); t != nil {
+		return t.table
+	}
+	return nil
+}
+
+// GoFunc returns the function of Go at an address, or nil.
+func (s *Set) GoFunc(pc uint64) *pclntab.Func {
+	if im := s.Find(pc); im != nil {
+		if t := im.Go(); t != nil {
+			return t.Find(pc)
+		}
+	}
+	return nil
+}
+
+func (im *Image) goTable() *goTable {
+	return im.golang.get(func() *goTable {
 		f := im.File()
 		bias, ok := im.Bias()
 		if f == nil || !ok {
@@ -27,14 +47,18 @@ func (im *Image) Go() *pclntab.Table {
 				im.set.warn("%s: Go's function table: %v", f.Path, err)
 				continue
 			}
-			return &goTable{table}
+			t := &goTable{table, s.Addr + bias}
+			if m := im.findGoModule(t.addr); m != nil {
+				im.goModule = m
+				table.SetFuncData(func(p []byte, off uint32) bool {
+					n, _ := im.set.ReadMemory(p, m.funcData+uint64(off))
+					return n == len(p)
+				})
+			}
+			return t
 		}
 		return &goTable{}
 	})
-	if t == nil {
-		return nil
-	}
-	return t.table
 }
 
 // section reads a section that is not compressed.

@@ -106,6 +106,8 @@ type Image struct {
 	debug  once[*File]
 	mini   once[*File]
 	golang once[*goTable]
+	// goModule belongs to golang; nil: it was not found.
+	goModule *GoModule
 }
 
 // once holds what is found out once, and may be nothing.

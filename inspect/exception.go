@@ -36,6 +36,9 @@ func (c *Collected) exception(r *Report, n *namer) *Exception {
 	if e.Signal == signals.ABRT {
 		x.Message = c.abortMessage()
 	}
+	if text := c.panicOf(e.TID); x.Message == "" && text != "" {
+		x.Message = "panic: " + text
+	}
 	if len(r.Groups) > 0 && r.Groups[0].Threads[0].Blamed {
 		frames := r.Groups[0].Frames
 		x.Frame = where(frames, e.Signal == signals.ABRT)

@@ -75,6 +75,9 @@ func (c *Collected) thread(i int, t *snapshot.Thread) Thread {
 	if t.State != 0 {
 		out.State = string(rune(t.State))
 	}
+	if k := slices.IndexFunc(c.routines, func(r routine) bool { return r.TID == t.TID }); k >= 0 {
+		out.Goroutine = c.routines[k].ID
+	}
 	if t.Signal != 0 {
 		out.Signal = signals.Name(t.Signal)
 	}

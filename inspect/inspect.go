@@ -33,6 +33,7 @@ type Collected struct {
 	set      *image.Set
 	stacks   []unwind.Stack // of each thread
 	environ  []string
+	routines []routine // of a Go program
 	warnings []string
 }
 
@@ -58,6 +59,7 @@ func Collect(p *snapshot.Process, set *image.Set, warnings []error) *Collected {
 		left -= len(s.Frames)
 		c.stacks = append(c.stacks, s)
 	}
+	c.goroutines(u, left)
 	// The vdso has no file to find its names in once the process goes on.
 	for _, im := range set.All() {
 		if path := im.Module.Path; path == "" || path[0] != '/' {
@@ -82,6 +84,7 @@ func (c *Collected) Report() *Report {
 	r := &Report{Version: Version, Process: processOf(p), System: systemOf(p), Dump: dumpOf(p), ThreadCount: len(p.Threads)}
 	r.Process.Environ = c.environ
 	r.Groups = c.groups(n)
+	r.Goroutines = c.goroutineGroups(n)
 	r.Exception = c.exception(r, n)
 	r.Reason = reason(p, r)
 	r.Modules = c.modules()

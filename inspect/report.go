@@ -25,6 +25,8 @@ type Report struct {
 	// Groups are the threads, those with equal stacks together: first the one
 	// that the dump is about, then those that used most processor time.
 	Groups []Group `json:"groups"`
+	// Goroutines are those of a Go program, nil of others.
+	Goroutines *Goroutines `json:"goroutines,omitempty"`
 
 	Modules  []Module  `json:"modules"`
 	Memory   Memory    `json:"memory"`
@@ -146,6 +148,7 @@ type Thread struct {
 	// Processor time in microseconds; 0 if it is not known.
 	CPUMicros   int64  `json:"cpuMicros,omitempty"`
 	WaitChannel string `json:"waitChannel,omitempty"` // where in the kernel it waits
+	Goroutine   uint64 `json:"goroutine,omitempty"`   // that it runs
 }
 
 // Frame is a function on a stack. One that was inlined has the address of the

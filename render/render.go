@@ -29,6 +29,7 @@ func Text(w io.Writer, r *inspect.Report) error {
 	p := &report{}
 	p.head(r)
 	p.stacks(r)
+	p.goroutines(r.Goroutines)
 	p.memory(&r.Memory)
 	p.modules(r.Modules)
 	p.files(r.Files)

@@ -34,6 +34,10 @@ func sample() *inspect.Report {
 	for i := range 20 {
 		workers = append(workers, inspect.Thread{TID: 200 + i, Name: "worker", State: "S", CPUMicros: int64(20-i) * 1000})
 	}
+	var waiters []inspect.Goroutine
+	for i := range 29 {
+		waiters = append(waiters, inspect.Goroutine{ID: uint64(20 + i), Parent: 7, WaitMicros: int64(100+i*10) * 1e6})
+	}
 	return &inspect.Report{
 		Version: inspect.Version,
 		Reason:  "Segmentation fault (SIGSEGV): write to 0x10: a null pointer plus 16, in List::push at list.cc:42",
@@ -50,6 +54,10 @@ func sample() *inspect.Report {
 				Frames: []inspect.Frame{store, push, handler, again, again, again, again, again, guess}, End: "it goes on on another stack"},
 			{Threads: workers, Frames: []inspect.Frame{idle}, Complete: true},
 		},
+		Goroutines: &inspect.Goroutines{Count: 31, Groups: []inspect.GoroutineGroup{
+			{Goroutines: []inspect.Goroutine{{ID: 7, Parent: 1, TID: 100, Panic: "a wrong turn"}}, State: "running", Frames: []inspect.Frame{push}, CreatedBy: &again, Complete: true},
+			{Goroutines: waiters, State: "chan receive", Frames: []inspect.Frame{push}, CreatedBy: &push, Complete: true},
+			{Goroutines: []inspect.Goroutine{{ID: 2, WaitMicros: 61e6}}, State: "force gc (idle)", System: true, Frames: []inspect.Frame{idle}, End: "it ends here"}}},
 		Modules: []inspect.Module{
 			{Path: "/opt/app/bin/app", Address: 0x555555554000, Size: 0x5000, BuildID: "0123456789abcdef0123456789abcdef01234567"},
 			{Path: "/lib/libc.so.6", Address: 0x7ffff7c00000, Size: 0x200000, Deleted: true}},

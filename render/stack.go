@@ -82,7 +82,11 @@ func ThreadFacts(t *inspect.Thread) string {
 	if w := t.WaitChannel; w != "" && w != "0" {
 		waits = "in the kernel's " + w
 	}
-	return page.Join(", ", t.Signal, states[t.State], waits, used)
+	goroutine := ""
+	if t.Goroutine != 0 {
+		goroutine = fmt.Sprintf("goroutine %d", t.Goroutine)
+	}
+	return page.Join(", ", t.Signal, goroutine, states[t.State], waits, used)
 }
 
 func (p *report) frames(g *inspect.Group, limit int) {

@@ -2,9 +2,9 @@
 // the words of its source, its file and line, and the functions that the
 // compiler inlined there.
 //
-// It goes by the debug information (DWARF) of the image's file or of the
-// separate file that belongs to it, by the table of Go's runtime, and by symbol
-// tables: .symtab of either file, the mini debug information that
+// It goes by the table of Go's runtime for code of Go, else by the debug
+// information (DWARF) of the image's file or of the separate file that belongs
+// to it, and by symbol tables: .symtab of either file, the mini debug information that
 // distributions put into .gnu_debugdata, and .dynsym. Names of C++ and Rust are
 // demangled. What is missing or damaged costs that source only.
 //
@@ -13,6 +13,7 @@ package symbols
 
 import (
 	"procdump/image"
+	"procdump/image/pclntab"
 )
 
 // Location is a function at a place of its source.
@@ -103,6 +104,9 @@ func (s *Symbolizer) lookup(pc uint64) []Location {
 		return nil
 	}
 	at := pc - n.bias
+	if f := s.set.GoFunc(pc); f != nil {
+		return golang(f, pc)
+	}
 	var all []Location
 	if n.debug != nil {
 		var err error
@@ -110,16 +114,7 @@ func (s *Symbolizer) lookup(pc uint64) []Location {
 			s.warn(im.Module.Path + ": " + err.Error())
 		}
 	}
-	var outer Location
-	if table := im.Go(); table != nil {
-		if f := table.Find(pc); f != nil {
-			outer = Location{Function: f.Name, Offset: pc - f.Entry}
-			outer.File, outer.Line = f.Line(pc)
-		}
-	}
-	if outer.Function == "" {
-		outer = n.symbol(im, at)
-	}
+	outer := n.symbol(im, at)
 	if len(all) == 0 {
 		if outer == (Location{}) {
 			return nil
@@ -136,6 +131,16 @@ func (s *Symbolizer) lookup(pc uint64) []Location {
 		for i := range all {
 			all[i].Offset = outer.Offset
 		}
+	}
+	return all
+}
+
+// golang is what Go's table says: what the program itself would print, and
+// without reading its debug information.
+func golang(f *pclntab.Func, pc uint64) []Location {
+	var all []Location
+	for _, c := range f.Calls(pc) {
+		all = append(all, Location{Function: c.Name, Offset: pc - f.Entry, File: c.File, Line: c.Line, Inlined: c.Inlined})
 	}
 	return all
 }

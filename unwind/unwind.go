@@ -70,6 +70,8 @@ type Stack struct {
 	Complete bool
 	// Cut tells that there are more frames than were asked for.
 	Cut bool
+	// Switched tells that the last frame has gone to this stack from another.
+	Switched bool
 	// End says in words why the stack ends early; "" if it does not.
 	End string
 }
@@ -116,20 +118,42 @@ func (u *Unwinder) Stack(t *snapshot.Thread, limit int) Stack {
 		s.End = "the dump holds no registers of this thread"
 		return s
 	}
-	cur := walk{registers: u.m.start(&t.Registers), frame: Frame{Exact: true}}
+	u.walk(&s, walk{registers: u.m.start(&t.Registers), frame: Frame{Exact: true}}, limit)
+	return s
+}
+
+// Resume returns at most limit frames of a stack that no thread is on: of what
+// will go on at pc with that stack pointer and, if it is not 0, frame pointer.
+func (u *Unwinder) Resume(pc, sp, fp uint64, limit int) Stack {
+	cur := walk{frame: Frame{How: ByGo}}
+	cur.pc = pc
+	cur.set(u.m.sp, sp)
+	if fp != 0 {
+		cur.set(u.m.fp, fp)
+	}
+	// What has not begun goes on where its code begins, which nobody has called.
+	f := u.set.GoFunc(pc)
+	cur.frame.Exact = f != nil && f.Entry == pc
+	var s Stack
+	u.walk(&s, cur, limit)
+	return s
+}
+
+// walk adds the frames of a stack, at most limit in all.
+func (u *Unwinder) walk(s *Stack, cur walk, limit int) {
 	for {
 		cur.frame.PC = cur.pc
 		cur.frame.SP, _ = cur.get(uint64(u.m.sp))
 		if len(s.Frames) == limit {
 			s.Cut = true
-			return s
+			return
 		}
 		s.Frames = append(s.Frames, cur.frame)
 		next, end := u.step(&cur)
 		s.Frames[len(s.Frames)-1].Signal = cur.frame.Signal
 		if end != goesOn {
-			s.Complete, s.End = end == outermost, end.text()
-			return s
+			s.Complete, s.End, s.Switched = end == outermost, end.text(), end == otherStack
+			return
 		}
 		cur = next
 	}

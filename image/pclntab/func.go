@@ -11,7 +11,10 @@ type Func struct {
 	Flags      byte   // TopFrame, SPWrite, Asm
 
 	t                        *Table
+	at                       int64 // offset of the function's facts
 	pcsp, pcfile, pcln, unit uint32
+	npcdata                  uint32
+	nfuncdata                byte
 }
 
 // SPDelta returns by how many bytes the function has lowered the stack pointer

@@ -58,6 +58,8 @@ type Table struct {
 
 	names, units, files, values, funcs int64 // offsets
 
+	funcData func(p []byte, off uint32) bool // nil: it is not known where they lie
+
 	entries chunk // what was read last of the functions' order
 	cache   map[int]*Func
 }
@@ -183,21 +185,24 @@ func (t *Table) Find(pc uint64) *Func {
 
 // function reads struct _func of runtime/runtime2.go: entry u32, name i32,
 // args i32, deferreturn u32, pcsp u32, pcfile u32, pcln u32, npcdata u32,
-// unit u32, since Go 1.20 first line i32, id u8, flags u8, 0, nfuncdata u8.
+// unit u32, since Go 1.20 first line i32, id u8, flags u8, 0, nfuncdata u8; then
+// npcdata offsets of tables of pc values, and nfuncdata of other data.
 func (t *Table) function(i int) *Func {
 	entry, at, ok := t.entry(i)
 	if !ok {
 		return nil
 	}
 	end, _, _ := t.entry(i + 1)
-	b := t.read(t.funcs+int64(at), int(t.id)+4)
+	off := t.funcs + int64(at)
+	b := t.read(off, int(t.id)+4)
 	if len(b) < int(t.id)+4 {
 		return nil
 	}
 	le := binary.LittleEndian
 	f := &Func{Entry: t.text + uint64(entry), End: t.text + uint64(end), t: t,
 		pcsp: le.Uint32(b[16:]), pcfile: le.Uint32(b[20:]), pcln: le.Uint32(b[24:]), unit: le.Uint32(b[32:])}
-	f.Flags = b[t.id+1]
+	f.at, f.npcdata = off, le.Uint32(b[28:])
+	f.Flags, f.nfuncdata = b[t.id+1], b[t.id+3]
 	f.Name = t.text0(t.names + int64(int32(le.Uint32(b[4:]))))
 	return f
 }

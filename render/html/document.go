@@ -35,25 +35,27 @@ type document struct {
 	Script template.JS
 	Policy string
 
-	Title      string
-	Severity   string // "crash" or "calm"
-	Facts      []render.Fact
-	Groups     []group
-	MoreGroups int
-	Busiest    string // which thread used most processor time
-	Charts     []chart
-	Shares     []share // of memory, by kind
-	Measure    string  // what Shares compares
-	Regions    []inspect.Region
-	MoreRegs   int
-	Fault      string // the address that was accessed
-	Modules    list[inspect.Module]
-	Files      list[inspect.File]
-	Args       list[string]
-	Environ    list[variable]
-	Missing    list[inspect.Missing]
-	Warnings   list[string]
-	Frameless  int // groups of which only the first frames are written
+	Title        string
+	Severity     string // "crash" or "calm"
+	Facts        []render.Fact
+	Groups       []group
+	MoreGroups   int
+	Routines     []group
+	MoreRoutines int
+	Busiest      string // which thread used most processor time
+	Charts       []chart
+	Shares       []share // of memory, by kind
+	Measure      string  // what Shares compares
+	Regions      []inspect.Region
+	MoreRegs     int
+	Fault        string // the address that was accessed
+	Modules      list[inspect.Module]
+	Files        list[inspect.File]
+	Args         list[string]
+	Environ      list[variable]
+	Missing      list[inspect.Missing]
+	Warnings     list[string]
+	Frameless    int // groups of which only the first frames are written
 }
 
 // list is as many of some items as are written, and how many more there are.
@@ -82,7 +84,7 @@ func newDocument(r *inspect.Report) *document {
 			d.Fault = fmt.Sprintf("%#x", uint64(*x.Address))
 		}
 	}
-	d.addGroups(r)
+	d.addStacks(r)
 	for i := range r.Samples {
 		if c, ok := newChart(&r.Samples[i], r.Dump.Time); ok {
 			d.Charts = append(d.Charts, c)

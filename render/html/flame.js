@@ -1,43 +1,45 @@
-// The flame graph: the stacks of all threads as a tree, its root on top. A box is
-// as wide as the threads, or their processor time, that have the frame. Only
+// The flame graph: the stacks of all threads, or goroutines, as a tree, its root
+// on top. A box is as wide as there are threads, or as their processor time, that
+// have the frame. Only
 // boxes that can be seen are made, so that the tree may be of any size.
 
 const flame = (() => {
   const place = byID("flame"), info = byID("flameinfo"), out = byID("flameout");
   const rowHeight = 20, narrowest = 2.5, deepest = 400; // px, px, rows
 
-  const root = { name: "all threads", module: "", depth: 0, children: new Map(), parent: null, threads: 0, cpu: 0 };
-
-  // Of each stack the frames are there from the innermost to the outermost.
-  for (const group of groups) {
-    const threads = Number(group.dataset.threads), cpu = Number(group.dataset.cpu);
-    const blamed = group.classList.contains("blamed");
-    let node = root;
-    add(node, threads, cpu, blamed);
-    const rows = group.querySelectorAll(".frames li");
-    for (let i = rows.length - 1; i >= 0; i--) {
-      const row = rows[i], note = row.classList.contains("note");
-      const name = note ? row.textContent : row.querySelector("b").textContent;
-      // What was inlined belongs to the module of the frame round it.
-      const module = row.querySelector("s")?.textContent ?? (row.classList.contains("inlined") ? node.module : "");
-      const key = name + "\0" + module;
-      let child = node.children.get(key);
-      if (!child) {
-        child = { name, module, note, depth: node.depth + 1, children: new Map(), parent: node, threads: 0, cpu: 0 };
-        node.children.set(key, child);
+  // tree joins the stacks of a section. The frames of each are there from the
+  // innermost to the outermost.
+  function tree(of) {
+    const root = { name: `all ${of}`, module: "", depth: 0, children: new Map(), parent: null, count: 0, cpu: 0 };
+    for (const group of document.querySelectorAll(`#${of} .group`)) {
+      const count = Number(group.dataset.count), cpu = Number(group.dataset.cpu);
+      const add = (node) => {
+        node.count += count;
+        node.cpu += cpu;
+        node.blamed ||= group.classList.contains("blamed");
+      };
+      let node = root;
+      add(node);
+      const rows = group.querySelectorAll(".frames li");
+      for (let i = rows.length - 1; i >= 0; i--) {
+        const row = rows[i];
+        const name = (row.querySelector("b") ?? row).textContent;
+        // What was inlined belongs to the module of the frame round it.
+        const module = row.querySelector("s")?.textContent ?? (row.classList.contains("inlined") ? node.module : "");
+        const key = name + "\0" + module;
+        let child = node.children.get(key);
+        if (!child) {
+          child = { name, module, depth: node.depth + 1, children: new Map(), parent: node, count: 0, cpu: 0 };
+          node.children.set(key, child);
+        }
+        node = child;
+        add(node);
       }
-      node = child;
-      add(node, threads, cpu, blamed);
     }
+    return root;
   }
 
-  function add(node, threads, cpu, blamed) {
-    node.threads += threads;
-    node.cpu += cpu;
-    node.blamed ||= blamed;
-  }
-
-  let weight = "threads", top = root, sought = "", focused = root;
+  let of = "threads", root = tree(of), weight = "count", top = root, sought = "", focused = root;
   const boxes = new Map(); // of each node that is shown
 
   // hue is a module's colour, the same in every report.
@@ -55,7 +57,7 @@ const flame = (() => {
   }
 
   function words(node) {
-    const amount = weight === "cpu" ? `${(node.cpu / 1e6).toFixed(2)} s` : `${node.threads} ${node.threads === 1 ? "thread" : "threads"}`;
+    const amount = weight === "cpu" ? `${(node.cpu / 1e6).toFixed(2)} s` : plural(node.count, of.slice(0, -1));
     return `${node.name}${node.module ? " in " + node.module : ""}: ${amount}, ${share(node)}`;
   }
 
@@ -180,17 +182,32 @@ const flame = (() => {
     actions[e.key]();
   });
   out.addEventListener("click", () => zoom(root, false));
-  for (const b of document.querySelectorAll("[data-weight]")) {
-    if (b.dataset.weight === "cpu" && root.cpu === 0) {
-      b.disabled = true;
-      b.title = "The dump does not know the processor time of threads";
-    }
+  const weights = [...document.querySelectorAll("[data-weight]")], sources = [...document.querySelectorAll("[data-of]")];
+  const press = (all, one) => { for (const b of all) b.setAttribute("aria-pressed", b === one); };
+
+  // weighted lets processor time be chosen where it is known.
+  function weighted() {
+    for (const b of weights) b.disabled = b.dataset.weight === "cpu" && root.cpu === 0;
+  }
+  for (const b of weights) {
     b.addEventListener("click", () => {
-      for (const other of document.querySelectorAll("[data-weight]")) other.setAttribute("aria-pressed", other === b);
+      press(weights, b);
       weight = b.dataset.weight;
       zoom(root, false);
     });
   }
+  for (const b of sources) {
+    b.addEventListener("click", () => {
+      press(sources, b);
+      press(weights, weights[0]);
+      of = b.dataset.of;
+      weight = "count";
+      root = tree(of);
+      weighted();
+      zoom(root, false);
+    });
+  }
+  weighted();
   let drawn = place.clientWidth;
   new ResizeObserver(() => {
     if (place.clientWidth !== drawn) redraw();

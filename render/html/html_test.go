@@ -131,7 +131,7 @@ func TestParts(t *testing.T) {
 	for _, want := range []string{
 		"<h1>Segmentation fault (SIGSEGV): write to 0x10", "the last words", "List::push", "list.cc:42", "22 threads, 3 different stacks",
 		"the same, 3 times more", "it goes on on another stack", "busiest: 100 app", "0123456789abcdef", "the file is gone", "socket:[1234]",
-		"limit ≥ 80 %", "device memory", "another build id", "/root", "default-src &#39;none&#39;", `data-fault="0x10"`, "__poll ← eventLoop",
+		"limit ≥ 80 %", "device memory", "panics with a wrong turn", "created by main at /src/app.cc:3 in goroutine 1", "another build id", "/root", "default-src &#39;none&#39;", `data-fault="0x10"`, "__poll ← eventLoop",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("there is no %q", want)

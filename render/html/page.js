@@ -22,14 +22,16 @@ let sought = "";
 
 function find(words) {
   sought = words.trim().toLowerCase().replace(/\s+/g, " ");
-  let threads = 0, stacks = 0, others = 0;
+  const stacks = { threads: 0, goroutines: 0 }, members = { threads: 0, goroutines: 0 };
+  let others = 0;
   for (const item of items) {
     const hit = sought === "" || textOf(item).includes(sought);
     item.element.hidden = !hit;
     if (!hit) continue;
     if (item.group) {
-      stacks++;
-      threads += Number(item.element.dataset.threads);
+      const of = item.element.closest("section").id;
+      stacks[of]++;
+      members[of] += Number(item.element.dataset.count);
     } else {
       others++;
     }
@@ -45,11 +47,15 @@ function find(words) {
       delete fold.dataset.opened;
     }
   }
-  document.querySelector("#threads .none").hidden = stacks > 0 || groups.length === 0;
-  byID("found").textContent = sought === "" ? "" : `${threads} ${threads === 1 ? "thread" : "threads"}, ${others} other`;
+  document.querySelector("#threads .none").hidden = stacks.threads > 0 || groups.length === 0;
+  const counts = [plural(members.threads, "thread")];
+  if (byID("goroutines")) counts.push(plural(members.goroutines, "goroutine"));
+  byID("found").textContent = sought === "" ? "" : `${counts.join(", ")}, ${others} other`;
   for (const g of groups) if (g.open) markFrames(g);
   flame.search(sought);
 }
+
+const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 // markFrames marks what is sought in the frames of an open stack.
 function markFrames(group) {

@@ -36,7 +36,7 @@ func useThreads(t *testing.T, b *browser) {
 	b.click("#collapse")
 	b.want(openStacks, 0)
 	b.press("e")
-	b.want(openStacks, 3)
+	b.want(openStacks, 5)
 	b.press("c")
 	b.want(openStacks, 0)
 	b.value(`document.activeElement.blur()`)
@@ -49,7 +49,7 @@ func useThreads(t *testing.T, b *browser) {
 	b.wait(`!document.querySelector("#help").open`)
 }
 
-const shownStacks = `document.querySelectorAll(".group:not([hidden])").length`
+const shownStacks = `document.querySelectorAll("#threads .group:not([hidden])").length`
 
 // useSearch looks for a function, a thread, a file and for nothing.
 func useSearch(t *testing.T, b *browser) {
@@ -59,7 +59,7 @@ func useSearch(t *testing.T, b *browser) {
 	b.write("EVENTloop")
 	b.wait(shownStacks + ` === 1`)
 	b.want(`document.querySelector(".group:not([hidden])").id`, "group1")
-	b.wait(`document.querySelector("#found").textContent === "20 threads, 0 other"`)
+	b.wait(`document.querySelector("#found").textContent === "20 threads, 0 goroutines, 0 other"`)
 	b.wait(`document.querySelectorAll("#flame .hit").length === 1`)
 	b.press("Enter", "Enter")
 	b.want(`document.querySelector("#group1").open`, true)
@@ -106,9 +106,13 @@ func useFlame(t *testing.T, b *browser) {
 	b.want(`document.activeElement.ariaLabel`, "eventLoop in app: 20 threads, 91 %")
 	b.click("#flameout")
 	b.want(boxes, all)
-	b.click(`[data-weight=cpu]`)
+	b.click(`#graph [data-weight=cpu]`)
 	b.want(boxWidth+`("_start")`, 877) // 1.5 s of 1.71
-	b.want(`document.querySelector("[data-weight=cpu]").ariaPressed`, "true")
+	b.want(`document.querySelector("#graph [data-weight=cpu]").ariaPressed`, "true")
+	b.click(`[data-of=goroutines]`)
+	b.want(boxWidth+`("all goroutines")`, 1000)
+	b.want(boxWidth+`("__poll")`, 968) // 30 of 31
+	b.want(`document.querySelector("#graph [data-weight=cpu]").disabled`, true)
 	b.value(`document.activeElement.blur()`)
 	b.press("g")
 	b.want(`document.activeElement.getAttribute("role")`, "treeitem")
@@ -159,7 +163,7 @@ func looks(t *testing.T, b *browser) {
 	b.picture("narrow")
 	b.size(1400, 1000)
 	b.value(`dispatchEvent(new Event("beforeprint"))`)
-	b.want(openStacks, 3)
+	b.want(openStacks, 5)
 	b.value(`dispatchEvent(new Event("afterprint"))`)
 	b.want(openStacks, 1)
 }
@@ -168,7 +172,7 @@ func looks(t *testing.T, b *browser) {
 func useHostile(t *testing.T, b *browser) {
 	b.open(written(t, hostile()))
 	b.press("e")
-	b.want(openStacks, 3)
+	b.want(openStacks, 5)
 	b.press("/")
 	b.write("harmed")
 	b.wait(shownStacks + ` === 3 && document.querySelectorAll("mark").length > 0`)

@@ -56,6 +56,9 @@ func sample() *inspect.Report {
 			{Threads: workers, Frames: []inspect.Frame{wait, loop, thread}, Complete: true},
 			{Threads: []inspect.Thread{{TID: 300, Name: "timer"}}, Frames: []inspect.Frame{wait, guess, thread}, End: "it goes on on another stack"},
 		},
+		Goroutines: &inspect.Goroutines{Count: 31, Groups: []inspect.GoroutineGroup{
+			{Goroutines: []inspect.Goroutine{{ID: 7, Parent: 1, TID: 100, Panic: "a wrong turn"}}, State: "running", Frames: []inspect.Frame{push, main}, CreatedBy: &main, Complete: true},
+			{Goroutines: make([]inspect.Goroutine, 30), State: "chan receive", Frames: []inspect.Frame{wait, main}, End: "it ends here"}}},
 		Modules: []inspect.Module{{Path: app, Address: 0x400000, Size: 0x5000, BuildID: "0123456789abcdef0123456789abcdef01234567"},
 			{Path: "/lib/libc.so.6", Address: 0x7ffff7c00000, Size: 0x200000, Deleted: true}},
 		Files:    []inspect.File{{FD: 0, Target: "/dev/null"}, {FD: 3, Target: "socket:[1234]"}},
@@ -129,6 +132,13 @@ func hostile() *inspect.Report {
 			f.Function, f.File, f.Module, f.How = bad+f.Function, bad, bad, bad
 		}
 	}
+	for i := range r.Goroutines.Groups {
+		g := &r.Goroutines.Groups[i]
+		g.State, g.End = bad, bad
+		g.Frames = []inspect.Frame{frame(bad, bad, 1, bad)}
+		g.CreatedBy = &g.Frames[0]
+	}
+	r.Goroutines.Groups[0].Goroutines[0].Panic = bad
 	for i := range r.Modules {
 		r.Modules[i].Path, r.Modules[i].BuildID = bad, bad
 	}

@@ -11,10 +11,12 @@ import (
 	"procdump/render/page"
 )
 
-// group are threads with equal stacks.
+// group are threads or goroutines with equal stacks.
 type group struct {
-	*inspect.Group
-	Number    int
+	ID        string
+	Count     int
+	Unit      string // "thread" or "goroutine"
+	Open      bool
 	Blamed    bool
 	Who       string // the thread, or the name that all have
 	Where     string // the functions that say most
@@ -24,6 +26,8 @@ type group struct {
 	Names     []string
 	More      int // threads that are not named
 	Rows      []row
+	End       string
+	Created   string // where the goroutines were
 }
 
 // row is a line of a stack: a frame, or what stands for several.
@@ -38,7 +42,8 @@ type row struct {
 	Note     string // instead of a frame
 }
 
-func (d *document) addGroups(r *inspect.Report) {
+// addStacks adds the stacks of threads and of goroutines.
+func (d *document) addStacks(r *inspect.Report) {
 	var most int64
 	budget := maxFrames
 	for i := range r.Groups {
@@ -46,17 +51,13 @@ func (d *document) addGroups(r *inspect.Report) {
 			d.MoreGroups = len(r.Groups) - i
 			break
 		}
-		g := newGroup(i, &r.Groups[i])
-		first, last := maxFirst, maxLast
-		if budget <= 0 {
-			first, last = fewFrames, 1
-			d.Frameless++
-		}
-		g.Rows = rows(g.Frames, first, last)
-		budget -= len(g.Rows)
-		g.Where = where(g.Group, r)
-		most = max(most, g.CPUMicros)
+		from := &r.Groups[i]
+		g := newGroup(from)
+		g.ID, g.Open = fmt.Sprint("group", i), i == 0
 		g.Blamed = g.Blamed && r.Exception != nil
+		g.Rows = d.rows(from.Frames, &budget)
+		g.Where = where(from.Frames, g.Blamed, r)
+		most = max(most, g.CPUMicros)
 		d.Groups = append(d.Groups, g)
 	}
 	for i := range d.Groups {
@@ -65,10 +66,52 @@ func (d *document) addGroups(r *inspect.Report) {
 		}
 	}
 	d.Busiest = busiest(r)
+	if r.Goroutines == nil {
+		return
+	}
+	for i := range r.Goroutines.Groups {
+		if i == maxGroups {
+			d.MoreRoutines = len(r.Goroutines.Groups) - i
+			break
+		}
+		from := &r.Goroutines.Groups[i]
+		g := newRoutines(from)
+		g.ID = fmt.Sprint("goroutines", i)
+		g.Rows = d.rows(from.Frames, &budget)
+		g.Where = where(from.Frames, false, r)
+		d.Routines = append(d.Routines, g)
+	}
 }
 
-func newGroup(number int, g *inspect.Group) group {
-	out := group{Group: g, Number: number}
+// rows are the lines of a stack, as many as there is room for.
+func (d *document) rows(frames []inspect.Frame, budget *int) []row {
+	first, last := maxFirst, maxLast
+	if *budget <= 0 {
+		first, last = fewFrames, 1
+		d.Frameless++
+	}
+	all := rows(frames, first, last)
+	*budget -= len(all)
+	return all
+}
+
+func newRoutines(g *inspect.GoroutineGroup) group {
+	out := group{Count: len(g.Goroutines), Unit: "goroutine", Facts: render.GoroutineFacts(g), End: g.End, Created: render.CreatedBy(g)}
+	for i := range g.Goroutines {
+		if i == maxThreads {
+			out.More = len(g.Goroutines) - i
+			break
+		}
+		out.Names = append(out.Names, strconv.FormatUint(g.Goroutines[i].ID, 10))
+	}
+	if out.Count == 1 {
+		out.Who = out.Names[0]
+	}
+	return out
+}
+
+func newGroup(g *inspect.Group) group {
+	out := group{Count: len(g.Threads), Unit: "thread", End: g.End}
 	if len(g.Threads) == 0 {
 		return out
 	}
@@ -104,10 +147,10 @@ const mostWhere = 3
 // where are the functions that say most of a stack: the program's own innermost
 // ones and what they called; of the thread that the dump is about, those from
 // where it happened on.
-func where(g *inspect.Group, r *inspect.Report) string {
-	frames := g.Frames
-	if x := r.Exception; x != nil && x.Frame != nil && len(g.Threads) > 0 && g.Threads[0].Blamed {
-		at := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.PC == x.Frame.PC && f.Function == x.Frame.Function })
+func where(frames []inspect.Frame, blamed bool, r *inspect.Report) string {
+	if blamed && r.Exception.Frame != nil {
+		x := r.Exception.Frame
+		at := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.PC == x.PC && f.Function == x.Function })
 		frames = frames[max(at, 0):]
 	} else if r.Process.Exe != "" {
 		own := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.Module == r.Process.Exe })
