@@ -110,7 +110,7 @@ func where(g *inspect.Group, r *inspect.Report) string {
 		at := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.PC == x.Frame.PC && f.Function == x.Frame.Function })
 		frames = frames[max(at, 0):]
 	} else if r.Process.Exe != "" {
-		own := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.Module == r.Process.Exe })
+		own := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.Module == r.Process.Exe && !ofRuntime(f.Function) })
 		frames = frames[max(own-1, 0):]
 	}
 	var names []string
@@ -128,6 +128,11 @@ func where(g *inspect.Group, r *inspect.Report) string {
 		}
 	}
 	return strings.Join(names, " ← ")
+}
+
+// ofRuntime tells functions that are in every Go program.
+func ofRuntime(function string) bool {
+	return strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "internal/")
 }
 
 // short cuts off a long name.
