@@ -205,6 +205,25 @@ func TestMuch(t *testing.T) {
 	}
 }
 
+// TestWhere wants a program's own functions in the one line of a stack.
+func TestWhere(t *testing.T) {
+	own := func(name string) inspect.Frame { return frame(name, "", 0, app) }
+	other := func(name string) inspect.Frame { return frame(name, "", 0, "/lib/libc.so.6") }
+	for want, frames := range map[string][]inspect.Frame{
+		"__poll ← eventLoop ← main":        {other("syscall"), other("__poll"), own("eventLoop"), own("main"), own("_start")},
+		"runtime.chanrecv2 ← main.consume": {own("runtime.gopark"), own("runtime.chanrecv2"), own("main.consume")},
+		"read":                             {other("read")},
+		"":                                 nil,
+	} {
+		r := sample()
+		r.Exception = nil
+		r.Groups = []inspect.Group{{Threads: []inspect.Thread{{TID: 1}}, Frames: frames}}
+		if got := newDocument(r).Groups[0].Where; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestRows keeps both ends of a long stack.
 func TestRows(t *testing.T) {
 	var frames []inspect.Frame

@@ -153,7 +153,7 @@ func where(frames []inspect.Frame, blamed bool, r *inspect.Report) string {
 		at := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.PC == x.PC && f.Function == x.Function })
 		frames = frames[max(at, 0):]
 	} else if r.Process.Exe != "" {
-		own := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.Module == r.Process.Exe })
+		own := slices.IndexFunc(frames, func(f inspect.Frame) bool { return f.Module == r.Process.Exe && !ofRuntime(f.Function) })
 		frames = frames[max(own-1, 0):]
 	}
 	var names []string
@@ -171,6 +171,11 @@ func where(frames []inspect.Frame, blamed bool, r *inspect.Report) string {
 		}
 	}
 	return strings.Join(names, " ← ")
+}
+
+// ofRuntime tells functions that are in every Go program.
+func ofRuntime(function string) bool {
+	return strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "internal/")
 }
 
 // short cuts off a long name.
