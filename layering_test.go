@@ -43,14 +43,17 @@ var layers = map[string][]string{
 	"monitor":     {"trigger", "probe", "live", "capture", "target", "snapshot", "dumpkind", "internal/signals"},
 	"corepattern": {"snapshot", "arch", "elfcore", "dumpkind", "capture", "live", "target", "internal/sys", "internal/signals"},
 
-	"unwind":  {"snapshot", "arch"},
-	"symbols": {"snapshot", "arch"},
-	"inspect": {"snapshot", "arch", "unwind", "symbols"},
-	"render":  {"inspect"},
-	"kernel":  {"kdump", "arch", "internal/sys", "internal/spelling", "internal/mountinfo"},
+	"image":     {"snapshot", "arch", "internal/elfimage"},
+	"unwind":    {"snapshot", "arch", "image"},
+	"symbols":   {"snapshot", "arch", "image"},
+	"goroutine": {"snapshot", "arch", "image"},
+	"inspect":   {"snapshot", "arch", "image", "unwind", "symbols", "goroutine", "internal/signals"},
+	"render":    {"inspect"},
+	"kernel":    {"kdump", "arch", "internal/sys", "internal/spelling", "internal/mountinfo"},
 
 	"inspect/kernel": {"kdump", "kernel", "arch"},
-	"render/kernel":  {"inspect/kernel"},
+	"render/kernel":  {"inspect/kernel", "render/page"},
+	"render/page":    {},
 
 	"cli":          {"*"},
 	"cmd/procdump": {"cli"},
@@ -74,11 +77,13 @@ var external = map[string][]string{
 	"capture":          {"github.com/klauspost/compress"},
 	"kdump":            {"github.com/klauspost/compress"},
 	"kernel/settings":  {"github.com/BurntSushi/toml"},
+	"image":            {"github.com/ulikunitz/xz"},
+	"symbols":          {"github.com/ianlancetaylor/demangle"},
 	"kernel/modfile":   {"github.com/klauspost/compress", "github.com/ulikunitz/xz"},
 }
 
 // noOS are the folders whose packages know no operating system.
-var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "internal/spelling", "internal/mountinfo", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render/kernel"}
+var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "internal/spelling", "internal/mountinfo", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render"}
 
 // osPackages are those of the standard library that reach the operating system.
 var osPackages = []string{"os", "syscall", "net", "plugin", "runtime/cgo"}

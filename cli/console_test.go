@@ -63,6 +63,7 @@ func play(s *screen) {
 	d.Complete(Result{Path: "/var/tmp/server-1.core.zst", Size: 600_000_000, DiskBytes: 1 << 20, Elapsed: 2500 * time.Millisecond,
 		Pause: 38 * time.Millisecond, Method: "stop-and-copy", KernelPath: "/var/tmp/server-1.kernel.txt",
 		Warnings: []string{"12 KB could not be read"}})
+	d.Reported(Report{"/var/tmp/server-1.core.zst", "Aborted (SIGABRT): of \x1b its own", "/var/tmp/server-1.report.txt", "/var/tmp/server-1.report.html"})
 
 	q := s.Process(Process{55, "other", ""}, true)
 	d = q.Dump(2)
@@ -119,7 +120,7 @@ func TestConsoleJSON(t *testing.T) {
 var eventTypes = map[string]any{
 	"start": startEvent{}, "launched": launchedEvent{}, "trigger": triggerEvent{}, "exited": exitedEvent{},
 	"space": spaceEvent{}, "initiated": initiatedEvent{}, "estimate": estimateEvent{}, "progress": progressEvent{},
-	"complete": completeEvent{}, "failed": failedEvent{}, "error": messageEvent{}, "warning": messageEvent{},
+	"complete": completeEvent{}, "report": reportEvent{}, "failed": failedEvent{}, "error": messageEvent{}, "warning": messageEvent{},
 	"watching": watchingEvent{}, "observed": observedEvent{}, "counters": countersEvent{},
 	"note": noteEvent{}, "candidates": candidatesEvent{}, "end": endEvent{},
 }

@@ -108,6 +108,16 @@ type completeEvent struct {
 	Open          []string `json:"open"`
 }
 
+type reportEvent struct {
+	eventHead
+	eventProcess
+	Dump     int    `json:"dump"`
+	Path     string `json:"path"`
+	Reason   string `json:"reason"`
+	TextPath string `json:"textPath"`
+	HTMLPath string `json:"htmlPath"`
+}
+
 type failedEvent struct {
 	eventHead
 	eventProcess

@@ -8,8 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"procdump/inspect/kernel"
@@ -25,39 +25,56 @@ const inspectVerb = "inspect"
 type inspectOptions struct {
 	Help      bool
 	JSON      bool
+	Redact    bool
 	Overwrite bool
-	In, Out   string // Out is "" for standard output
+	In        string
+	Out       string // of text or JSON; "": standard output, if HTML is "" or JSON is asked for
+	HTML      string // file of the report as HTML; "" if there is to be none
 }
 
 // inspectHeap is the size of the Go heap, in bytes, that inspect may use before
 // it collects garbage: symbols and types of a kernel take some 25 MiB.
 const inspectHeap = 64 << 20
 
-var inspectSynopsis = "procdump inspect [-json] [-o] DUMP [OUT]"
+var inspectSynopsis = "procdump inspect [-json] [-redact] [-o] DUMP|PID [OUT] [OUT.html]"
 
 var inspectSwitches = []verbSwitch[inspectOptions]{
 	{name: "json", help: "write one JSON object instead of text", set: func(o *inspectOptions, _ string) error { o.JSON = true; return nil }},
+	{name: "redact", help: "hide the values of the environment and of arguments", set: func(o *inspectOptions, _ string) error { o.Redact = true; return nil }},
 	{name: "o", help: "overwrite OUT if it is there", set: func(o *inspectOptions, _ string) error { o.Overwrite = true; return nil }},
 	verbHelp[inspectOptions](),
 }
 
 var inspectParagraphs = []string{
-	"procdump inspect says what a dump of a kernel tells: why the machine crashed, in a sentence, and the evidence: the stacks of " +
-		"processors and tasks, modules, what memory was used for, and the end of the log. It needs no debug symbols. DUMP is of Linux " +
-		"(kdump-compressed, ELF, flattened, LiME, AVML; /proc/vmcore) or of Windows (MEMORY.DMP and small dumps). OUT is a file; " +
-		"without it the report goes to standard output. Dumps of processes cannot be inspected yet.",
+	"procdump inspect says what a dump tells: what happened, in a sentence, and the evidence. It needs neither a debugger nor debug " +
+		"symbols, and takes what there are. OUT is a file; without it the report goes to standard output.",
+	"OUT.html is the report on a process as one HTML file, for a browser: the stacks as a list to search and as a flame graph, a map of " +
+		"memory, how watched values went up to the dump. It loads nothing from elsewhere. Beside it there may be text or JSON, too.",
+	"DUMP is of a process: an ELF core of procdump, the kernel, gdb's gcore or systemd, or a minidump; compressed by zstd (procdump -z) or " +
+		"not. The report has the stacks of all threads, those with equal stacks together and the one that crashed first, with functions, " +
+		"lines and inlined functions of C, C++, Rust and Go as far as symbols and debug information are found; what memory is used for; " +
+		"images and open files. Stacks are those of amd64 and i386.",
+	"PID is a process that runs: it is stopped for the milliseconds that its stacks take. A file of such a name is ./1234.",
+	"What a dump does not hold of programs and libraries is read from their files, if these are the ones that were mapped (by build id), and " +
+		"from debug information in /usr/lib/debug, beside the file (.gnu_debuglink) or in it (.gnu_debugdata).",
+	"DUMP is of a kernel: of Linux (kdump-compressed, ELF, flattened, LiME, AVML; /proc/vmcore) or of Windows (MEMORY.DMP and small " +
+		"dumps). The report says why the machine crashed and has the stacks of processors and tasks, modules, what memory was used for, and " +
+		"the end of the log.",
 	"Functions of a stack that are marked with ? are guesses: they are addresses on the stack that may be left from earlier calls.",
 }
 
 var inspectExamples = []term{
-	{"procdump inspect vmcore.kdump", "what happened"},
+	{"procdump inspect app.core", "what happened to a process"},
+	{"procdump inspect 1234", "what a process is doing"},
+	{"procdump inspect vmcore.kdump", "what happened to a machine"},
+	{"procdump inspect app.core -o report.html", "the same for a browser"},
 	{"procdump inspect -json MEMORY.DMP | jq -r .reason", "the sentence alone"},
 }
 
 // inspectHelp returns the text of procdump inspect -?.
 func inspectHelp() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "procdump %s - says what a kernel dump tells\n\nUsage: %s\n\nSwitches\n", Version, inspectSynopsis)
+	fmt.Fprintf(&b, "procdump %s - says what a dump or a process tells\n\nUsage: %s\n\nSwitches\n", Version, inspectSynopsis)
 	switchLines(&b, inspectSwitches)
 	helpParagraphs(&b, inspectParagraphs)
 	exampleLines(&b, inspectExamples)
@@ -82,10 +99,22 @@ func parseInspect(args []string) (*inspectOptions, error) {
 	if line.help() {
 		return &inspectOptions{Help: true}, nil
 	}
-	files := line.words
+	var files []string
+	for _, word := range line.words {
+		switch {
+		case word == "":
+			return nil, usagef("", "name the file", "a path is empty")
+		case !isHTML(word):
+			files = append(files, word)
+		case o.HTML != "":
+			return nil, usagef("", "name one file that ends in .html", "%q is one word too many", word)
+		default:
+			o.HTML = word
+		}
+	}
 	switch len(files) {
 	case 0:
-		return nil, usagef("", "name the file", "no dump is given")
+		return nil, usagef("", "name a file or a PID", "no dump is given")
 	case 1, 2:
 		o.In = files[0]
 		if len(files) == 2 {
@@ -94,13 +123,16 @@ func parseInspect(args []string) (*inspectOptions, error) {
 	default:
 		return nil, usagef("", "name one dump and, perhaps, a file for the report", "%q is one word too many", files[2])
 	}
-	if slices.Contains(files, "") {
-		return nil, usagef("", "name the file", "a path is empty")
-	}
 	if o.In == "-" {
 		return nil, usagef("", "put it into a file first", "a dump cannot be read from standard input: its parts are needed in no order")
 	}
 	return o, nil
+}
+
+// isHTML tells whether a file is to hold a report as HTML.
+func isHTML(file string) bool {
+	ext := strings.ToLower(filepath.Ext(file))
+	return ext == ".html" || ext == ".htm"
 }
 
 // inspectMain runs procdump inspect with the arguments after the verb.
@@ -121,6 +153,13 @@ func inspectMain(args []string, out, errOut *os.File) int {
 }
 
 func inspectFile(o *inspectOptions, stdout *os.File) error {
+	r, err := processReport(o.In)
+	if err != nil {
+		return fmt.Errorf("inspect %s: %w", o.In, err)
+	}
+	if r != nil {
+		return putProcess(o, stdout, r)
+	}
 	f, err := openSeekable(o.In)
 	if errors.Is(err, errNoFile) {
 		return fmt.Errorf("inspect %s: %w: name a dump", o.In, err)
@@ -135,52 +174,58 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 	}
 	report, err := kernel.Open(f, size)
 	switch {
-	case errors.Is(err, kernel.ErrProcess):
-		return fmt.Errorf("inspect %s: %w; inspecting process dumps is not available yet: gdb, lldb or WinDbg open them", o.In, err)
 	case errors.Is(err, kdump.ErrFormat):
 		head := make([]byte, 16)
 		n, _ := f.ReadAt(head, 0)
 		if problem := compressedWhole(head[:n]); problem != "" {
 			return fmt.Errorf("inspect %s: %s", o.In, problem)
 		}
-		return fmt.Errorf("inspect %s: it is not a dump of a kernel: %w", o.In, err)
+		return fmt.Errorf("inspect %s: it is no dump that is known: %w", o.In, err)
 	case err != nil:
 		return fmt.Errorf("inspect %s: %w", o.In, err)
+	}
+	if o.HTML != "" {
+		return fmt.Errorf("inspect %s: it is the dump of a kernel, whose report is text or JSON: name an OUT that does not end in .html", o.In)
 	}
 	write := render.Text
 	if o.JSON {
 		write = render.JSON
 	}
-	if o.Out == "" || o.Out == "-" {
-		w := bufio.NewWriter(stdout)
-		if err := write(w, report); err != nil {
-			return fmt.Errorf("write report: %w", err)
-		}
-		return w.Flush()
+	return putReport(o, stdout, func(w io.Writer) error { return write(w, report) })
+}
+
+// putReport writes the report to where the command line wants it.
+func putReport(o *inspectOptions, stdout *os.File, write func(io.Writer) error) error {
+	if o.Out != "" && o.Out != "-" {
+		return writeReport(o, o.Out, write)
 	}
-	return writeReport(o, func(w io.Writer) error { return write(w, report) })
+	w := bufio.NewWriter(stdout)
+	if err := write(w); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return w.Flush()
 }
 
 // replaceable refuses to put the report in the place of the dump, or of what is
 // no file: a device, for instance.
-func replaceable(o *inspectOptions) error {
-	out, err := os.Stat(o.Out)
+func replaceable(in, file string) error {
+	out, err := os.Stat(file)
 	if err != nil {
 		return nil // there is none, or what is to be written to it says why
 	}
 	if !out.Mode().IsRegular() {
-		return fmt.Errorf("write report: %s is no regular file: name another, or redirect standard output to it", o.Out)
+		return fmt.Errorf("write report: %s is no regular file: name another, or redirect standard output to it", file)
 	}
-	if in, err := os.Stat(o.In); err == nil && os.SameFile(in, out) {
-		return usagef("", "name another file for the report", "%s is the dump itself", o.Out)
+	if dump, err := os.Stat(in); err == nil && os.SameFile(dump, out) {
+		return usagef("", "name another file for the report", "%s is the dump itself", file)
 	}
 	return nil
 }
 
 // writeReport writes a file that is there whole or not at all, and readable by
 // its owner only: a kernel's log and names of processes are in it.
-func writeReport(o *inspectOptions, write func(io.Writer) error) error {
-	if err := replaceable(o); err != nil {
+func writeReport(o *inspectOptions, file string, write func(io.Writer) error) error {
+	if err := replaceable(o.In, file); err != nil {
 		return err
 	}
 	var b bytes.Buffer
@@ -191,9 +236,9 @@ func writeReport(o *inspectOptions, write func(io.Writer) error) error {
 	if o.Overwrite {
 		flags |= fsys.Overwrite
 	}
-	err := fsys.WriteFile(o.Out, b.Bytes(), 0o600, flags)
+	err := fsys.WriteFile(file, b.Bytes(), 0o600, flags)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", o.Out)
+		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", file)
 	}
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)

@@ -50,6 +50,7 @@ func TestInspect(t *testing.T) {
 		{[]string{"-o", dump, dump}, ExitUsage, "is the dump itself"},
 		{[]string{"-o", dump, os.DevNull}, ExitFailed, "is no regular file"},
 		{[]string{"-o", dump, t.TempDir()}, ExitFailed, "is no regular file"},
+		{[]string{dump, report + ".html"}, ExitFailed, "the dump of a kernel, whose report is text or JSON"},
 	} {
 		if code, _, errOut := inspected(t, c.args...); code != c.code || !strings.Contains(errOut, c.want) {
 			t.Errorf("%q: code %d, %q", c.args, code, errOut)
@@ -81,14 +82,17 @@ func TestInspectErrors(t *testing.T) {
 		{nil, ExitUsage, "no dump is given"},
 		{[]string{"-x", "f"}, ExitUsage, "unknown switch"},
 		{[]string{"a", "b", "c"}, ExitUsage, "is one word too many"},
+		{[]string{"a", "b.html", "c.HTM"}, ExitUsage, "is one word too many"},
+		{[]string{"b.html"}, ExitUsage, "no dump is given"},
 		{[]string{"-"}, ExitUsage, "file first"},
 		{[]string{""}, ExitUsage, "a path is empty"},
 		{[]string{"a", ""}, ExitUsage, "a path is empty"},
 		{[]string{filepath.Join(dir, "none")}, ExitFailed, "no such file"},
 		{[]string{dir}, ExitFailed, "neither a file nor a block device"},
-		{[]string{write("text", "just text")}, ExitFailed, "not a dump of a kernel"},
-		{[]string{write("empty", "")}, ExitFailed, "not a dump of a kernel"},
-		{[]string{write("mini.dmp", "MDMP\x93\xa7\x00\x00")}, ExitFailed, "inspecting process dumps is not available yet"},
+		{[]string{write("text", "just text")}, ExitFailed, "no dump that is known"},
+		{[]string{write("empty", "")}, ExitFailed, "no dump that is known"},
+		{[]string{write("mini.dmp", "MDMP\x93\xa7\x00\x00")}, ExitFailed, "no minidump header"},
+		{[]string{os.Args[0]}, ExitFailed, "it is no core dump"},
 	} {
 		code, out, errOut := inspected(t, c.args...)
 		if code != c.code || out != "" || !strings.Contains(errOut, c.want) {

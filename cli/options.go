@@ -42,6 +42,7 @@ type Options struct {
 	DropLargest  bool            // -mpx: MiniPlus without its largest private area
 	Mask         uint32          // of dumpkind.Custom
 	KernelStacks bool            // -mk
+	Inspect      bool            // -inspect: a report beside each dump
 	DontDump     bool            // take MADV_DONTDUMP memory too
 	View64       bool            // -64: a 32-bit process as the 64-bit kernel sees it
 

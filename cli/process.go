@@ -210,6 +210,18 @@ func (d *DumpConsole) Complete(r Result) {
 	}
 }
 
+// Reported prints what -inspect found, and where it is.
+func (d *DumpConsole) Reported(r Report) {
+	c := d.console
+	if c.config.JSON {
+		c.event(&reportEvent{c.head("report"), d.ids(), d.number, r.Dump, r.Reason, r.Text, r.HTML})
+		return
+	}
+	var b closing
+	b.row("report", oneLine(r.Text), oneLine(r.HTML))
+	c.print(c.config.Out, d.head()+"report: "+oneLine(r.Reason)+"\n"+b.String())
+}
+
 // Failed prints that the dump failed. That no file of it is left, and that
 // the process goes on, is for err to say.
 func (d *DumpConsole) Failed(err error) {

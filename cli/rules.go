@@ -18,7 +18,7 @@ var excluding = []struct {
 	{"x", []string{"all", "w", "pgid"}, "-x launches its target itself"},
 	{"pgid", []string{"w"}, "-pgid waits for nothing: it watches the group's processes, those that join it too"},
 	{"i", []string{"n", "s", "w", "x", "all", "pt", "pgid", "c", "cl", "m", "ml", "p", "pl", "tc", "fc", "h", "hp", "e", "sig", "l", "t",
-		"k", "ntotal", "pf", "cooldown", "live", "counters", "mk", "64", "r", "a"},
+		"k", "ntotal", "pf", "cooldown", "live", "counters", "mk", "64", "r", "a", "inspect"},
 		"a crash is the only trigger of what -i installs"},
 }
 

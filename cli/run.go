@@ -20,6 +20,7 @@ type run struct {
 	console  *Console
 	mask     capture.Mask
 	launched atomic.Bool // -x has been told
+	reports  *reports    // of -inspect; nil without it
 	kernel   *kernelSide // of -mk; nil if the kernel's memory cannot be had
 	several  bool        // there may be more than one process: lines name theirs
 }
@@ -181,6 +182,10 @@ func (r *run) monitor(ctx context.Context, scope monitor.Scope) (dumps, code int
 	}
 	r.openKernel()
 	defer r.closeKernel()
+	if r.o.Inspect {
+		r.reports = newReports(ctx)
+		defer r.reports.wait()
+	}
 	out := monitor.Run(ctx, monitor.Config{View: view, Rules: r.o.Rules, Limits: r.o.Limits, Scope: scope, Kill: r.o.Kill, TimeLimit: r.o.TimeLimit,
 		Live:     monitor.LiveOptions{KernelStacks: r.o.KernelStacks, View64: r.o.View64},
 		Observer: observer{r}, Dumper: dumper{r}})

@@ -201,6 +201,9 @@ func (s *session) report(results []capture.Result, consoles []*DumpConsole, elap
 		}
 		consoles[i].Complete(Result{Path: r.Path, Size: r.Size, DiskBytes: r.Disk, Elapsed: elapsed, Pause: r.Pause,
 			Method: r.Process.Info.Method, KernelPath: sidecar(r, 0), KernelDumpPath: sidecar(r, 1), Warnings: append(r.Warnings, shortcomings(r.Process)...)})
+		if s.run.reports != nil {
+			s.run.reports.add(consoles[i], r.Path, s.run.o.Overwrite)
+		}
 	}
 	return first
 }

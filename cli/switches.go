@@ -179,6 +179,10 @@ var switches = []spec{
 		more: "A FILE that ends in .zst does the same."},
 	{name: "dc", values: []string{"TEXT"}, section: secFile, set: func(o *Options, v []string) *UsageError { o.Comment = v[0]; return nil },
 		help: "put a comment into the dump"},
+	{name: "inspect", section: secFile, set: on(func(o *Options) { o.Inspect = true }),
+		help: "explain each dump in a report beside it, .txt and .html",
+		more: "What procdump inspect says of it, in NAME.report.txt and, for a browser, in NAME.report.html. A process of its own writes them " +
+			"when the dump is finished and its process goes on. A report that fails is a warning."},
 
 	{name: "i", section: secHandler, set: action(ActionInstall),
 		help: "dump every process that crashes, from now on (as root)",
@@ -212,7 +216,6 @@ var switches = []spec{
 	{name: "g", later: true},
 	{name: "gcgen", values: []string{"GENERATION"}, later: true},
 	{name: "gcm", values: []string{"MB"}, later: true},
-	{name: "inspect", later: true},
 	{name: "log", values: []string{"syslog|stdout"}, later: true},
 	{name: "md", values: []string{"DLL"}, later: true},
 	{name: "pc", values: []string{"COUNTER", "THRESHOLD"}, repeat: true, later: true},

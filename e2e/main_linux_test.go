@@ -94,6 +94,8 @@ type event struct {
 	PauseMicros int64     `json:"pauseMicros"`
 	KernelPath  string    `json:"kernelPath"`
 	KernelDump  string    `json:"kernelDumpPath"`
+	TextPath    string    `json:"textPath"`
+	HTMLPath    string    `json:"htmlPath"`
 	Message     string    `json:"message"`
 	Reason      string    `json:"reason"`
 	Text        string    `json:"text"`

@@ -5,37 +5,38 @@ import (
 	"strings"
 
 	"procdump/inspect/kernel"
+	layout "procdump/render/page"
 )
 
 // head writes the conclusion and what machine it is about.
 func (p *page) head(r *kernel.Report) {
-	p.text("", "", r.Reason)
-	p.line("")
+	p.Text("", "", r.Reason)
+	p.Line("")
 	if in := r.Incident; in != nil && r.System == "Linux" {
-		p.fact("Message", in.Message)
-		p.fact("Panic", in.Panic)
+		p.Fact("Message", in.Message)
+		p.Fact("Panic", in.Panic)
 		if in.Where != nil {
-			p.fact("Where", chain(append([]kernel.Frame{*in.Where}, in.Callers...)))
+			p.Fact("Where", chain(append([]kernel.Frame{*in.Where}, in.Callers...)))
 		}
 		if s := in.Subject; s != nil {
-			p.fact("Task", fmt.Sprintf("%s (PID %d)", s.Comm, s.PID))
-			p.fact("Waits in", chain(in.Blocked))
+			p.Fact("Task", fmt.Sprintf("%s (PID %d)", s.Comm, s.PID))
+			p.Fact("Waits in", chain(in.Blocked))
 		}
 	}
-	p.fact("Kernel", join(" ", r.System, r.Release, r.Version, r.Machine))
+	p.Fact("Kernel", layout.Join(" ", r.System, r.Release, r.Version, r.Machine))
 	machine := []string{r.Host}
 	if r.CPUs > 0 {
-		machine = append(machine, plural(r.CPUs, "processor"))
+		machine = append(machine, layout.Plural(r.CPUs, "processor"))
 	}
 	if r.MemoryBytes > 0 {
-		machine = append(machine, size(r.MemoryBytes)+" of memory")
+		machine = append(machine, layout.Size(r.MemoryBytes)+" of memory")
 	}
 	if r.UptimeSeconds > 0 {
 		machine = append(machine, "up "+uptime(r.UptimeSeconds))
 	}
-	p.fact("Machine", join(", ", machine...))
+	p.Fact("Machine", layout.Join(", ", machine...))
 	if r.Time != nil {
-		p.fact("Time", r.Time.Format("2006-01-02 15:04:05")+" UTC")
+		p.Fact("Time", r.Time.Format("2006-01-02 15:04:05")+" UTC")
 	}
 	what := "of a crash"
 	switch {
@@ -45,19 +46,19 @@ func (p *page) head(r *kernel.Report) {
 		what = "of a machine that ran on"
 	}
 	if r.Incomplete {
-		what = join("; ", what, "incomplete: its writer ran out of space or was stopped, or its end is missing")
+		what = layout.Join("; ", what, "incomplete: its writer ran out of space or was stopped, or its end is missing")
 	}
 	kind := r.Kind
 	if r.System == "Linux" && kind != "" {
 		kind = "kind " + kind
 	}
-	p.fact("Dump", join(", ", kind, what, r.Format))
+	p.Fact("Dump", layout.Join(", ", kind, what, r.Format))
 	for i, t := range r.Taints {
 		name := ""
 		if i == 0 {
 			name = "Tainted"
 		}
-		p.fact(name, t.Letter+": "+t.Meaning)
+		p.Fact(name, t.Letter+": "+t.Meaning)
 	}
 }
 
@@ -68,24 +69,6 @@ func chain(frames []kernel.Frame) string {
 		all = append(all, f.String())
 	}
 	return strings.Join(all, " < ")
-}
-
-// join joins the parts that are not empty.
-func join(sep string, parts ...string) string {
-	var all []string
-	for _, s := range parts {
-		if s != "" {
-			all = append(all, s)
-		}
-	}
-	return strings.Join(all, sep)
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
 }
 
 const (
@@ -102,27 +85,27 @@ func (p *page) log(l *kernel.Log) {
 	}
 	if from := l.Incident - 1 - logBefore; l.Incident > 0 && from > 0 && len(l.Lines)-from > maxLogLines {
 		from, end := max(0, from), len(l.Lines)
-		p.section("Log: from the crash on, of %s", plural(l.Messages, "message"))
+		p.Section("Log: from the crash on, of %s", layout.Plural(l.Messages, "message"))
 		p.messages(l.Lines[from : from+maxLogLines-logAfter])
 		if left := end - logAfter - (from + maxLogLines - logAfter); left > 0 {
-			p.line("  … %s", plural(left, "message"))
+			p.Line("  … %s", layout.Plural(left, "message"))
 		}
 		p.messages(l.Lines[end-logAfter:])
 		return
 	}
 	lines := l.Lines[max(0, len(l.Lines)-maxLogLines):]
-	p.section("Log: the last %d of %s", len(lines), plural(l.Messages, "message"))
+	p.Section("Log: the last %d of %s", len(lines), layout.Plural(l.Messages, "message"))
 	p.messages(lines)
 }
 
 func (p *page) messages(lines []string) {
 	for _, message := range lines {
 		for s := range strings.SplitSeq(message, "\n") {
-			for n, piece := range pieces(s, width-2) {
+			for n, piece := range pieces(s, layout.Width-2) {
 				if n > 0 {
 					piece = strings.Repeat(" ", stampWidth) + piece
 				}
-				p.line("%s", strings.TrimRight("  "+piece, " "))
+				p.Line("%s", strings.TrimRight("  "+piece, " "))
 			}
 		}
 	}
@@ -155,12 +138,12 @@ func (p *page) warnings(all []string) {
 	if len(all) == 0 {
 		return
 	}
-	p.section("What could not be read")
+	p.Section("What could not be read")
 	for i, w := range all {
 		if i == maxWarnings {
-			p.line("  … and %d more", len(all)-i)
+			p.Line("  … and %d more", len(all)-i)
 			break
 		}
-		p.text("  - ", "    ", w)
+		p.Text("  - ", "    ", w)
 	}
 }

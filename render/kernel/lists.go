@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"procdump/inspect/kernel"
+	layout "procdump/render/page"
 )
 
 const (
@@ -35,17 +36,17 @@ func (p *page) modules(r *kernel.Report) {
 			name = "at " + m.Addr.String()
 		}
 		if len(m.Taints) > 0 {
-			tainted = append(tainted, fmt.Sprintf("%s (%s)", join(" ", name, m.Version), letters(m.Taints)))
+			tainted = append(tainted, fmt.Sprintf("%s (%s)", layout.Join(" ", name, m.Version), letters(m.Taints)))
 		}
 		if m.State != "" {
 			name += " (" + m.State + ")"
 		}
 		plain = append(plain, name)
 	}
-	p.line("")
-	p.text("", "  ", plural(len(r.Modules), "module")+": "+list(plain, maxModules))
+	p.Line("")
+	p.Text("", "  ", layout.Plural(len(r.Modules), "module")+": "+layout.List(plain, maxModules))
 	if len(tainted) > 0 {
-		p.text("  ", "    ", "Tainting the kernel: "+list(tainted, maxTainted))
+		p.Text("  ", "    ", "Tainting the kernel: "+layout.List(tainted, maxTainted))
 	}
 	var gone []string
 	for _, m := range r.Unloaded {
@@ -59,7 +60,7 @@ func (p *page) modules(r *kernel.Report) {
 		gone = append(gone, name)
 	}
 	if len(gone) > 0 {
-		p.text("  ", "    ", "Unloaded: "+list(gone, maxUnloaded))
+		p.Text("  ", "    ", "Unloaded: "+layout.List(gone, maxUnloaded))
 	}
 }
 
@@ -70,10 +71,10 @@ func (p *page) memory(r *kernel.Report) {
 		return
 	}
 	if m.Classes == nil {
-		p.section("Memory: %s in the dump, %s left out", size(m.InDump), size(m.LeftOut))
+		p.Section("Memory: %s in the dump, %s left out", layout.Size(m.InDump), layout.Size(m.LeftOut))
 		return
 	}
-	p.section("Memory                                      used   in the dump")
+	p.Section("Memory                                      used   in the dump")
 	all := slices.Clone(m.Classes)
 	slices.SortStableFunc(all, func(a, b kernel.MemoryClass) int {
 		switch {
@@ -85,18 +86,18 @@ func (p *page) memory(r *kernel.Report) {
 		return 0
 	})
 	for _, c := range all {
-		there := size(c.InDump)
+		there := layout.Size(c.InDump)
 		if c.InDump == 0 {
 			there = "-"
 		}
-		p.line("  %-34s %11s   %11s", c.Name, size(c.Bytes), there)
+		p.Line("  %-34s %11s   %11s", c.Name, layout.Size(c.Bytes), there)
 	}
 	var vms []string
 	for _, v := range r.VirtualMachines {
-		vms = append(vms, fmt.Sprintf("PID %d with %s", v.PID, size(v.Bytes)))
+		vms = append(vms, fmt.Sprintf("PID %d with %s", v.PID, layout.Size(v.Bytes)))
 	}
 	if len(vms) > 0 {
-		p.text("  ", "    ", "Virtual machines: "+list(vms, maxNames))
+		p.Text("  ", "    ", "Virtual machines: "+layout.List(vms, maxNames))
 	}
 }
 
@@ -111,12 +112,12 @@ func (p *page) windows(r *kernel.Report) {
 	if w == nil {
 		return
 	}
-	p.fact("Product", join(", ", w.Product, w.Attributes))
-	p.fact("Comment", w.Comment)
+	p.Fact("Product", layout.Join(", ", w.Product, w.Attributes))
+	p.Fact("Comment", w.Comment)
 	if b := w.BugCheck; b != nil {
-		p.section("Bug check %s", join(" ", b.Code.String(), b.Name))
+		p.Section("Bug check %s", layout.Join(" ", b.Code.String(), b.Name))
 		for i, v := range b.Parameters {
-			p.text(fmt.Sprintf("  %d  %-20s", i+1, v.Value), strings.Repeat(" ", 25), join(" ", v.Meaning, dash(v.Meaning)))
+			p.Text(fmt.Sprintf("  %d  %-20s", i+1, v.Value), strings.Repeat(" ", 25), layout.Join(" ", v.Meaning, dash(v.Meaning)))
 		}
 	}
 	if e := w.Exception; e != nil {
@@ -124,21 +125,21 @@ func (p *page) windows(r *kernel.Report) {
 		for _, v := range e.Information {
 			info = append(info, v.String())
 		}
-		what := fmt.Sprintf("Exception %s at %v", join(" ", e.Code.String(), e.Name), e.Address)
-		p.section("%s", join(": ", what, list(info, 4)))
+		what := fmt.Sprintf("Exception %s at %v", layout.Join(" ", e.Code.String(), e.Name), e.Address)
+		p.Section("%s", layout.Join(": ", what, layout.List(info, 4)))
 	}
 	if w.At != nil {
-		p.section("Crashed thread, at %s", w.At.String())
+		p.Section("Crashed thread, at %s", w.At.String())
 		p.registers(w.Registers[:min(len(w.Registers), maxRegisters)], "    ")
 	}
 	if len(w.Stack) > 0 {
-		p.section("Words of its stack that lie in modules (calls are among them)")
+		p.Section("Words of its stack that lie in modules (calls are among them)")
 		for i, f := range w.Stack {
 			if i == maxScanned {
-				p.line("    … and %d more", len(w.Stack)-i)
+				p.Line("    … and %d more", len(w.Stack)-i)
 				break
 			}
-			p.line("    %v  %s", f.SP, f.String())
+			p.Line("    %v  %s", f.SP, f.String())
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"procdump/inspect/kernel"
 	"procdump/inspect/kernel/kerneltest"
+	layout "procdump/render/page"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -134,7 +135,7 @@ func TestGolden(t *testing.T) {
 		}
 		check(t, filepath.Join("testdata", name+".golden"), b.Bytes())
 		for _, line := range strings.Split(b.String(), "\n") {
-			if n := len([]rune(line)); n > width || strings.TrimRight(line, " ") != line {
+			if n := len([]rune(line)); n > layout.Width || strings.TrimRight(line, " ") != line {
 				t.Errorf("%s: line of %d characters: %q", name, n, line)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"procdump/inspect/kernel"
+	layout "procdump/render/page"
 )
 
 const (
@@ -21,18 +22,18 @@ const (
 // stack writes a stack, a frame a line.
 func (p *page) stack(t kernel.Trace, limit int, registers bool) {
 	if t.FromLog {
-		p.line("    (as the kernel wrote it to its log)")
+		p.Line("    (as the kernel wrote it to its log)")
 	}
 	on := ""
 	for i, f := range t.Frames {
 		if i == limit {
-			p.line("      … and %d more", len(t.Frames)-i)
+			p.Line("      … and %d more", len(t.Frames)-i)
 			break
 		}
 		if f.Stack != on && f.Stack != "" {
-			p.line("    on the %s stack:", stackName(f.Stack))
+			p.Line("    on the %s stack:", stackName(f.Stack))
 		} else if f.Stack != on {
-			p.line("    on the task's stack:")
+			p.Line("    on the task's stack:")
 		}
 		on = f.Stack
 		mark := " "
@@ -43,16 +44,16 @@ func (p *page) stack(t kernel.Trace, limit int, registers bool) {
 		if f.Exact && i > 0 {
 			note = "   <- interrupted here"
 		}
-		p.line("    %s %s%s", mark, f.String(), note)
+		p.Line("    %s %s%s", mark, f.String(), note)
 		if registers && f.Exact && i > 0 {
 			p.registers(f.Registers, "        ")
 			registers = false
 		}
 	}
 	if t.Broken != "" && len(t.Frames) > 0 {
-		p.text("      ", "      ", "(the stack could not be followed further: "+t.Broken+")")
+		p.Text("      ", "      ", "(the stack could not be followed further: "+t.Broken+")")
 	} else if t.Broken != "" {
-		p.text("      ", "      ", "(no stack: "+t.Broken+")")
+		p.Text("      ", "      ", "(no stack: "+t.Broken+")")
 	}
 }
 
@@ -74,7 +75,7 @@ func (p *page) registers(all []kernel.Register, indent string) {
 	}
 	for len(cells) > 0 {
 		n := min(3, len(cells))
-		p.line("%s", indent+strings.Join(cells[:n], "  "))
+		p.Line("%s", indent+strings.Join(cells[:n], "  "))
 		cells = cells[n:]
 	}
 }
@@ -100,7 +101,7 @@ func (p *page) processors(r *kernel.Report) {
 	}
 	for i, c := range busy {
 		if i == maxProcessors {
-			p.section("… and %s more that did something", plural(len(busy)-i, "processor"))
+			p.Section("… and %s more that did something", layout.Plural(len(busy)-i, "processor"))
 			break
 		}
 		p.processor(&c)
@@ -117,8 +118,8 @@ func (p *page) numbers(what string, all []kernel.Processor) {
 	for _, c := range all {
 		numbers = append(numbers, fmt.Sprint(c.Number))
 	}
-	p.line("")
-	p.text("", "  ", fmt.Sprintf("%s %s: %s", plural(len(all), "processor"), what, list(numbers, 64)))
+	p.Line("")
+	p.Text("", "  ", fmt.Sprintf("%s %s: %s", layout.Plural(len(all), "processor"), what, layout.List(numbers, 64)))
 }
 
 func (p *page) processor(c *kernel.Processor) {
@@ -140,13 +141,13 @@ func (p *page) processor(c *kernel.Processor) {
 	case "unknown":
 		title += ", registers unknown"
 	}
-	p.section("%s", title)
+	p.Section("%s", title)
 	p.stack(c.Trace, maxFrames, c.Crashed)
 	if len(c.Frames) == 1 && c.Crashed {
 		p.registers(c.Frames[0].Registers, "        ")
 	}
 	if c.UserPC != 0 && c.Doing != "user mode" && len(c.Frames) > 0 {
-		p.line("      user mode at %v", c.UserPC)
+		p.Line("      user mode at %v", c.UserPC)
 	}
 }
 
@@ -166,8 +167,8 @@ func (p *page) tasks(t *kernel.Tasks) {
 			states = append(states, fmt.Sprintf("%d %s", n, stateNames[s]))
 		}
 	}
-	p.line("")
-	p.text("", "  ", fmt.Sprintf("%s: %s", plural(t.Total, "task"), strings.Join(states, ", ")))
+	p.Line("")
+	p.Text("", "  ", fmt.Sprintf("%s: %s", layout.Plural(t.Total, "task"), strings.Join(states, ", ")))
 	shown, left, leftTasks := map[string]int{}, 0, 0
 	limits := map[string]int{"D": maxHung, "R": maxRunnable}
 	others := 0
@@ -191,8 +192,8 @@ func (p *page) tasks(t *kernel.Tasks) {
 		}
 	}
 	if left > 0 {
-		p.line("")
-		p.line("  … and %s with %s more", plural(leftTasks, "task"), plural(left, "stack"))
+		p.Line("")
+		p.Line("  … and %s with %s more", layout.Plural(leftTasks, "task"), layout.Plural(left, "stack"))
 	}
 }
 
@@ -207,8 +208,8 @@ func (p *page) group(g *kernel.TaskGroup, long bool) {
 	if n := len(names); n > 1 {
 		count = fmt.Sprintf("%d × ", n)
 	}
-	p.line("")
-	p.text("  "+g.State+" "+count, "    ", list(names, maxNames))
+	p.Line("")
+	p.Text("  "+g.State+" "+count, "    ", layout.List(names, maxNames))
 	if long {
 		p.stack(g.Trace, maxTaskFrames, false)
 		return
@@ -230,9 +231,9 @@ func (p *page) group(g *kernel.TaskGroup, long bool) {
 	if n := len(chain); n > maxChain {
 		chain = append(chain[:maxChain], fmt.Sprintf("… %d more", n-maxChain))
 	}
-	p.text("      ", "      ", strings.Join(chain, " < "))
+	p.Text("      ", "      ", strings.Join(chain, " < "))
 	if g.Broken != "" && len(g.Frames) == 0 {
-		p.text("      ", "      ", "(no stack: "+g.Broken+")")
+		p.Text("      ", "      ", "(no stack: "+g.Broken+")")
 	}
 }
 
@@ -251,13 +252,13 @@ func (p *page) places(all []kernel.Processor) {
 		at[place] = append(at[place], fmt.Sprint(c.Number))
 	}
 	if len(all) > 0 {
-		p.section("%s, by where they were", plural(len(all), "processor"))
+		p.Section("%s, by where they were", layout.Plural(len(all), "processor"))
 	}
 	for i, place := range order {
 		if i == maxProcessors {
-			p.line("    … and %s more", plural(len(order)-i, "place"))
+			p.Line("    … and %s more", layout.Plural(len(order)-i, "place"))
 			break
 		}
-		p.text(fmt.Sprintf("    %-30s  ", place), strings.Repeat(" ", 36), "CPU "+list(at[place], 64))
+		p.Text(fmt.Sprintf("    %-30s  ", place), strings.Repeat(" ", 36), "CPU "+layout.List(at[place], 64))
 	}
 }

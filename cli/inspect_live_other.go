@@ -1,0 +1,15 @@
+//go:build !linux
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"procdump/inspect"
+)
+
+// inspectLive reports on a process that runs.
+func inspectLive(pid int) (*inspect.Report, error) {
+	return nil, fmt.Errorf("running processes can be inspected on Linux only: %w", errors.ErrUnsupported)
+}

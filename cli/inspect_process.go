@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strconv"
+
+	"procdump/elfcore"
+	"procdump/image"
+	"procdump/inspect"
+	"procdump/kdump"
+	"procdump/kdump/open"
+	"procdump/minidump"
+	"procdump/render"
+	"procdump/render/html"
+	"procdump/snapshot"
+	"procdump/zseek"
+)
+
+// inspectProcessHeap is the size of the Go heap, in bytes, that a report on a
+// process may use before it collects garbage: debug information takes most.
+const inspectProcessHeap = 112 << 20
+
+// processReport makes the report on a process that runs, or that a file is a
+// dump of; nil without an error: the file is of something else. A name of digits
+// is a process.
+func processReport(in string) (*inspect.Report, error) {
+	if pid, err := strconv.Atoi(in); err == nil && pid > 0 {
+		debug.SetMemoryLimit(inspectProcessHeap)
+		return inspectLive(pid)
+	}
+	return inspectDump(in)
+}
+
+// putProcess writes the report on a process in the forms that the command line
+// wants.
+func putProcess(o *inspectOptions, stdout *os.File, r *inspect.Report) error {
+	if o.Redact {
+		r.Redact()
+	}
+	if o.HTML != "" {
+		if err := writeReport(o, o.HTML, func(w io.Writer) error { return html.Write(w, r) }); err != nil {
+			return err
+		}
+		if o.Out == "" && !o.JSON {
+			return nil
+		}
+	}
+	return putReport(o, stdout, func(w io.Writer) error {
+		if o.JSON {
+			return render.JSON(w, r)
+		}
+		return render.Text(w, r)
+	})
+}
+
+// inspectDump reports on a file; nil: it is not the dump of a process.
+func inspectDump(path string) (*inspect.Report, error) {
+	f, err := openSeekable(path)
+	if err != nil {
+		return nil, nil // whoever looks at it next says so
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd) // of a block device, too
+	if err != nil {
+		return nil, nil
+	}
+	p, warnings, err := openProcess(f, size)
+	if p == nil || err != nil {
+		return nil, err
+	}
+	debug.SetMemoryLimit(inspectProcessHeap)
+	set := image.NewSet(p, image.Options{})
+	defer set.Close()
+	return inspect.Collect(p, set, warnings).Report(), nil
+}
+
+// openProcess reads the dump of a process, compressed or not; nil: it is of
+// something else.
+func openProcess(r io.ReaderAt, size int64) (*snapshot.Process, []error, error) {
+	compressed := zseek.Detect(r)
+	if compressed {
+		z, err := zseek.NewReader(r, size)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, size = z, z.Size()
+	}
+	head := make([]byte, 4)
+	if _, err := r.ReadAt(head, 0); err != nil {
+		if compressed {
+			return nil, nil, err
+		}
+		return nil, nil, nil
+	}
+	switch {
+	case bytes.Equal(head, []byte("MDMP")):
+		d, err := minidump.NewReader(r, size)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, warnings := d.Process()
+		return p, warnings, nil
+	case bytes.Equal(head, []byte(elf.ELFMAG)):
+		if d, err := open.Dump(r, size); err == nil && d.VMCoreInfo != nil {
+			break // of a kernel
+		}
+		c, err := elfcore.NewReader(r, size)
+		if err != nil {
+			return nil, nil, notCore(err)
+		}
+		p, warnings := c.Process()
+		if compressed || knowsProcess(p) {
+			return p, warnings, nil
+		}
+	}
+	if compressed {
+		return nil, nil, errors.New("it is compressed as a whole, and not the dump of a process; decompress it first (zstd -d)")
+	}
+	return nil, nil, nil
+}
+
+// knowsProcess tells whether a core has what only those of processes have.
+func knowsProcess(p *snapshot.Process) bool {
+	return len(p.Auxv) > 0 || len(p.Modules) > 0 || p.Info.Tool != ""
+}
+
+// notCore says what else an ELF file is.
+func notCore(err error) error {
+	if errors.Is(err, kdump.ErrFormat) {
+		return nil
+	}
+	return fmt.Errorf("it is no core dump: %w", err)
+}

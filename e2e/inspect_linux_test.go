@@ -1,0 +1,231 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"procdump/victims"
+	"procdump/victims/need"
+)
+
+// inspected is what the tests look at of a report in JSON.
+type inspected struct {
+	Version     int
+	Reason      string
+	ThreadCount int
+	Process     struct {
+		PID  int
+		Name string
+	}
+	Exception *struct {
+		Signal, Code, What, Message string
+		Frame                       *inspectedFrame
+	}
+	Groups []struct {
+		Threads []struct {
+			TID    int
+			Blamed bool
+		}
+		Frames   []inspectedFrame
+		Complete bool
+		End      string
+	}
+	Goroutines *inspectedGoroutines
+	Modules    []struct{ Path, BuildID string }
+	Warnings   []string
+}
+
+type inspectedFrame struct {
+	PC, Function, Module, File, How string
+	Line                            int
+	Inlined, Signal, Guess          bool
+}
+
+// inspectReport runs procdump inspect on a dump or a PID.
+func inspectReport(t testing.TB, target string) *inspected {
+	t.Helper()
+	r := procdump(t, "inspect", "-json", target)
+	if r.code != 0 || r.stderr != "" {
+		t.Fatalf("inspect %s: %v", target, r)
+	}
+	out := new(inspected)
+	if err := json.Unmarshal([]byte(r.stdout), out); err != nil {
+		t.Fatalf("inspect %s: %v\n%.2000s", target, err, r.stdout)
+	}
+	if out.Version != 1 {
+		t.Errorf("report of version %d", out.Version)
+	}
+	return out
+}
+
+// stacks are the report's, in the form that judges are compared in.
+func (r *inspected) stacks(t testing.TB) stacks {
+	t.Helper()
+	s := stacks{}
+	for _, g := range r.Groups {
+		var frames []frame
+		for _, f := range g.Frames {
+			if f.Inlined {
+				continue
+			}
+			pc, err := strconv.ParseUint(f.PC, 0, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := normal(f.Function)
+			if f.Signal && name == unknown {
+				name = "__restore_rt"
+			}
+			frames = append(frames, frame{pc: pc, name: name, module: f.Module, sure: !f.Guess})
+		}
+		for _, th := range g.Threads {
+			s[th.TID] = frames
+		}
+	}
+	return s
+}
+
+// TestInspectStacks compares the stacks of procdump inspect, on dumps of
+// procdump and of gdb and on the process itself, with gdb's on the live process.
+func TestInspectStacks(t *testing.T) {
+	needJudges(t)
+	all := append(stackVictims(), stackVictim{name: "altstack-i386", victim: "altstack@i386", threads: 1, chains: []string{"<provoke<outer<main<"}})
+	for _, s := range all {
+		if s.live != nil {
+			continue // gdb guesses, too: TestInspectRuntimes
+		}
+		t.Run(s.name, func(t *testing.T) {
+			v := victims.StartSpec(t, s.spec(t))
+			freeze(t, v)
+			live := gdbLive(t, v.PID, v.Exe)
+			wantChains(t, s, live)
+			check := func(who, target string) {
+				t.Helper()
+				compare(t, "inspect of "+who, live, inspectReport(t, target).stacks(t), rule{})
+				awaitState(t, v, 'T')
+			}
+			check("the process", strconv.Itoa(v.PID))
+			for _, d := range []spec{{"-mm", "elf"}, {"-mm", "minidump"}, {"-mt", "elf"}, {"-ma", "minidump"}} {
+				check(d.String(), dump(t, v.PID, d))
+			}
+			if s.name == "threads" || s.name == "i386" {
+				check("gcore's", gcore(t, v.PID))
+			}
+		})
+	}
+}
+
+// TestInspectCompressed reads a compressed dump without unpacking it.
+func TestInspectCompressed(t *testing.T) {
+	need.Root(t)
+	v := victims.Start(t, "threads", "10")
+	freeze(t, v)
+	for _, d := range []spec{{"-ma", "elf"}, {"-ma", "minidump"}} {
+		plain := inspectReport(t, dump(t, v.PID, d)).stacks(t)
+		awaitState(t, v, 'T')
+		out := filepath.Join(t.TempDir(), "dump"+d.ext())
+		r := procdump(t, append(d.args(), "-z", "-json", strconv.Itoa(v.PID), out)...)
+		if len(r.completed()) != 1 || filepath.Ext(r.completed()[0]) != ".zst" {
+			t.Fatalf("no compressed dump: %v", r)
+		}
+		awaitState(t, v, 'T')
+		compare(t, d.String(), plain, inspectReport(t, r.completed()[0]).stacks(t), rule{})
+	}
+}
+
+// TestInspectLeavesRunning: a process that is inspected runs on, and its threads
+// are traced by nobody.
+func TestInspectLeavesRunning(t *testing.T) {
+	v := victims.Start(t, "threads", "10", "spin")
+	for range 5 {
+		r := inspectReport(t, strconv.Itoa(v.PID))
+		if r.ThreadCount != 11 || r.Exception != nil || r.Process.PID != v.PID {
+			t.Fatalf("%+v", r)
+		}
+	}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", v.PID))
+	if err != nil || len(tasks) != 11 {
+		t.Fatalf("%d threads, %v", len(tasks), err)
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(b), "\nTracerPid:\t0\n") || strings.Contains(string(b), "\nState:\tt") {
+			t.Errorf("%s: %s", task, b)
+		}
+	}
+	if r := procdump(t, "inspect", "999999999"); r.code != 3 || !strings.Contains(r.stderr, "no such process") {
+		t.Errorf("no process: %v", r)
+	}
+}
+
+// switches are functions of Go's runtime below which another stack goes on, or
+// none: gdb guesses there.
+var switches = map[string]bool{"runtime.mcall": true, "runtime.systemstack": true, "runtime.asmcgocall": true, "runtime.goexit": true,
+	"runtime.mstart": true, "runtime.rt0_go": true, "runtime.morestack": true}
+
+// knownPart is a stack up to where gdb begins to guess.
+func knownPart(frames []frame) []frame {
+	for i, f := range frames {
+		if f.name == unknown {
+			return frames[:i]
+		}
+		if switches[strings.TrimSuffix(f.name, ".abi0")] {
+			return frames[:i+1]
+		}
+	}
+	return frames
+}
+
+// TestInspectRuntimes compares the stacks of programs with a runtime of their
+// own, up to where gdb guesses: below code that was generated, and where Go
+// changes stacks.
+func TestInspectRuntimes(t *testing.T) {
+	needJudges(t)
+	for _, s := range stackVictims() {
+		if s.live == nil {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			v := victims.StartSpec(t, s.spec(t))
+			if s.settles {
+				settle(t, v)
+			}
+			freeze(t, v)
+			want, all := stacks{}, 0
+			for tid, frames := range gdbLive(t, v.PID, v.Exe) {
+				want[tid] = knownPart(frames)
+				all += len(want[tid])
+			}
+			for _, target := range []string{strconv.Itoa(v.PID), dump(t, v.PID, spec{"-mm", "elf"}), dump(t, v.PID, spec{"-ma", "minidump"})} {
+				got := inspectReport(t, target).stacks(t)
+				awaitState(t, v, 'T')
+				sure, compared := stacks{}, stacks{}
+				n := 0
+				for tid, frames := range want {
+					g := got[tid][:min(len(got[tid]), len(frames))]
+					for i, f := range g {
+						if !f.sure {
+							g = g[:i]
+							break
+						}
+					}
+					sure[tid], compared[tid] = g, frames[:len(g)]
+					n += len(g)
+				}
+				compare(t, "inspect of "+target, compared, sure, rule{})
+				t.Logf("%s: %d of gdb's %d frames are sure", target, n, all)
+				if n*100 < all*95 {
+					t.Errorf("%s: only %d of gdb's %d frames are sure", target, n, all)
+				}
+			}
+		})
+	}
+}

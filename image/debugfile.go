@@ -1,0 +1,155 @@
+package image
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"path/filepath"
+
+	"github.com/ulikunitz/xz"
+)
+
+// Debug returns the separate file of the image's debug information, or nil. It
+// is found by the build id, or by the name and checksum that the image states
+// (its .gnu_debuglink), as gdb finds it.
+func (im *Image) Debug() *File {
+	return im.debug.get(func() *File {
+		id := im.Module.BuildID
+		f := im.File()
+		if id == nil && f != nil {
+			id = f.BuildID
+		}
+		if len(id) > 1 {
+			for _, dir := range im.set.o.DebugDirs {
+				d, err := openFile(filepath.Join(dir, ".build-id", fmt.Sprintf("%x", id[:1]), fmt.Sprintf("%x.debug", id[1:])))
+				if err != nil {
+					continue
+				}
+				if bytes.Equal(d.BuildID, id) {
+					im.files = append(im.files, d)
+					return d
+				}
+				d.close()
+			}
+		}
+		if f == nil {
+			return nil
+		}
+		return im.linkedDebug(f)
+	})
+}
+
+// linkedDebug finds the file that an image's .gnu_debuglink names: the name,
+// NUL, zeros to a multiple of four bytes, and the CRC-32 of the file.
+func (im *Image) linkedDebug(f *File) *File {
+	b, err := f.Data(".gnu_debuglink", maxNote)
+	if err != nil {
+		return nil
+	}
+	name, _, ok := bytes.Cut(b, []byte{0})
+	at := (len(name) + 4) &^ 3
+	if !ok || len(name) == 0 || len(b) < at+4 || bytes.ContainsRune(name, '/') {
+		return nil
+	}
+	sum := binary.LittleEndian.Uint32(b[at:])
+	dir := filepath.Dir(f.Path)
+	places := []string{dir, filepath.Join(dir, ".debug")}
+	for _, d := range im.set.o.DebugDirs {
+		places = append(places, filepath.Join(d, filepath.Dir(im.Module.Path)))
+	}
+	for _, place := range places {
+		path := filepath.Join(place, string(name))
+		if path == f.Path {
+			continue
+		}
+		d, err := openFile(path)
+		if err != nil {
+			continue
+		}
+		if fits(f, d, sum) {
+			im.files = append(im.files, d)
+			return d
+		}
+		im.set.warn("%s: it is not the debug information of this %s", path, f.Path)
+		d.close()
+	}
+	return nil
+}
+
+// fits tells whether a file holds another's debug information.
+func fits(f, d *File, sum uint32) bool {
+	if f.BuildID != nil && d.BuildID != nil {
+		return bytes.Equal(f.BuildID, d.BuildID)
+	}
+	h := crc32.NewIEEE()
+	_, err := io.Copy(h, io.NewSectionReader(d.r, 0, d.size))
+	return err == nil && h.Sum32() == sum
+}
+
+const (
+	maxMini   = 64 << 20 // bytes of a mini debug file, decompressed,
+	maxXZ     = 32 << 20 // and compressed
+	maxXZDict = 64 << 20 // and of its dictionary: what xz -9 takes
+)
+
+// Mini returns the mini debug information that an image carries, compressed, in
+// its section .gnu_debugdata: an ELF file with the symbols of its functions.
+func (im *Image) Mini() *File {
+	return im.mini.get(func() *File {
+		f := im.File()
+		if f == nil {
+			return nil
+		}
+		b, err := f.Data(".gnu_debugdata", maxXZ)
+		if err == errNoSection {
+			return nil
+		}
+		var m *File
+		if err == nil {
+			m, err = unpackMini(b)
+		}
+		if err != nil {
+			im.set.warn("%s: mini debug information: %v", f.Path, err)
+			return nil
+		}
+		return m
+	})
+}
+
+func unpackMini(b []byte) (f *File, err error) {
+	err = guard(func() error {
+		if n := xzDict(b); n > maxXZDict {
+			return fmt.Errorf("a dictionary of %d MiB is too large", n>>20)
+		}
+		z, err := xz.NewReader(bytes.NewReader(b))
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(io.LimitReader(z, maxMini))
+		if err != nil {
+			return err
+		}
+		f, err = newFile(bytes.NewReader(text))
+		return err
+	})
+	return f, err
+}
+
+// xzDict is the size of the dictionary that the first block of an xz file asks
+// for, in bytes; 0 if it is not found. The block's header begins after the
+// 12 bytes of the stream's and has the LZMA2 filter's id 0x21, the length of its
+// property, 1, and the property (https://tukaani.org/xz/xz-file-format.txt, 5.3.1).
+func xzDict(b []byte) uint64 {
+	if len(b) < 13 {
+		return 0
+	}
+	head := b[12:min(len(b), 12+4*(int(b[12])+1))]
+	i := bytes.Index(head, []byte{0x21, 1})
+	if i < 0 || i+2 >= len(head) || head[i+2] > 40 {
+		return 0
+	}
+	bits := uint64(head[i+2])
+	return (2 | bits&1) << (bits/2 + 11)
+}

@@ -1,0 +1,236 @@
+package image
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"procdump/internal/elfimage"
+)
+
+// File is an ELF file.
+type File struct {
+	Path    string
+	BuildID []byte // nil: none
+
+	elf     *elf.File
+	r       io.ReaderAt
+	closer  io.Closer
+	size    int64
+	modTime time.Time // rounded to milliseconds, as dumps have it
+}
+
+// openFile opens an ELF file. To open what is no regular file might wait.
+func openFile(path string) (*File, error) {
+	st, err := os.Stat(path)
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := newFile(o)
+	if err != nil {
+		o.Close()
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	f.Path, f.closer, f.size, f.modTime = path, o, st.Size(), st.ModTime().Round(time.Millisecond)
+	return f, nil
+}
+
+// newFile reads the headers of an ELF file.
+func newFile(r io.ReaderAt) (f *File, err error) {
+	err = guard(func() error {
+		e, err := elf.NewFile(r)
+		if err != nil {
+			return err
+		}
+		f = &File{elf: e, r: r}
+		f.BuildID = f.buildID()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *File) close() {
+	if f.closer != nil {
+		f.closer.Close()
+	}
+}
+
+// guard turns a panic of debug/elf, which trusts what it reads, into an error.
+func guard(do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("malformed file: %v", r)
+		}
+	}()
+	return do()
+}
+
+const maxNote = 4 << 10 // bytes that are looked at for a build id
+
+func (f *File) buildID() []byte {
+	if s := f.Section(".note.gnu.build-id"); s != nil {
+		b := make([]byte, min(s.Size, maxNote))
+		n, _ := f.r.ReadAt(b, int64(s.Offset))
+		return elfimage.BuildID(b[:max(n, 0)])
+	}
+	for _, p := range f.elf.Progs {
+		if p.Type != elf.PT_NOTE {
+			continue
+		}
+		b := make([]byte, min(p.Filesz, maxNote))
+		n, _ := f.r.ReadAt(b, int64(p.Off))
+		if id := elfimage.BuildID(b[:max(n, 0)]); id != nil {
+			return id
+		}
+	}
+	return nil
+}
+
+// Section returns the section of that name that has bytes in the file, or nil.
+// Separate debug files name sections that they do not hold.
+func (f *File) Section(name string) *elf.Section {
+	for _, s := range f.elf.Sections {
+		if s.Name == name && s.Type != elf.SHT_NOBITS && s.Size > 0 {
+			return s
+		}
+	}
+	return nil
+}
+
+// errNoSection means that a file has no section of that name.
+var errNoSection = errors.New("no such section")
+
+// Data returns a section's bytes, decompressed. One of more than limit bytes
+// is an error.
+func (f *File) Data(name string, limit uint64) (b []byte, err error) {
+	s := f.Section(name)
+	if s == nil {
+		return nil, errNoSection
+	}
+	if s.Size > limit {
+		return nil, fmt.Errorf("section %s of %d MiB is too large", name, s.Size>>20)
+	}
+	err = guard(func() error { b, err = s.Data(); return err })
+	if err != nil {
+		return nil, fmt.Errorf("read section %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// Symbol is an entry of a symbol table.
+type Symbol struct {
+	Name        uint32 // offset in the table of names
+	Info        byte   // elf.ST_TYPE and elf.ST_BIND tell what is in it
+	Section     elf.SectionIndex
+	Value, Size uint64
+}
+
+// Names are those of a symbol table; they are read when asked for.
+type Names struct {
+	r    io.ReaderAt
+	off  int64
+	size uint64
+}
+
+// At returns the name at an offset, "" if there is none.
+func (n Names) At(off uint32) string {
+	const most = 1 << 16
+	var out []byte
+	for at := uint64(off); at < n.size && len(out) < most; {
+		b := make([]byte, min(128, n.size-at))
+		k, _ := n.r.ReadAt(b, n.off+int64(at))
+		b = b[:max(k, 0)]
+		if i := bytes.IndexByte(b, 0); i >= 0 {
+			return string(append(out, b[:i]...))
+		}
+		if len(b) == 0 {
+			break
+		}
+		out, at = append(out, b...), at+uint64(len(b))
+	}
+	return ""
+}
+
+// Symbols calls each for every entry of the file's symbol table of that type
+// (elf.SHT_SYMTAB, elf.SHT_DYNSYM) and returns their names; false: there is no
+// such table.
+func (f *File) Symbols(typ elf.SectionType, each func(Symbol)) (Names, bool) {
+	for _, s := range f.elf.Sections {
+		if s.Type != typ || s.Size == 0 || s.Flags&elf.SHF_COMPRESSED != 0 || int(s.Link) >= len(f.elf.Sections) {
+			continue
+		}
+		names := f.elf.Sections[s.Link]
+		if names.Type != elf.SHT_STRTAB || names.Flags&elf.SHF_COMPRESSED != 0 {
+			continue
+		}
+		f.eachSymbol(s, each)
+		return Names{f.r, int64(names.Offset), names.FileSize}, true
+	}
+	return Names{}, false
+}
+
+// Code tells whether a section is one of code.
+func (f *File) Code(i elf.SectionIndex) bool {
+	return int(i) < len(f.elf.Sections) && f.elf.Sections[i].Flags&elf.SHF_EXECINSTR != 0
+}
+
+func (f *File) eachSymbol(s *elf.Section, each func(Symbol)) {
+	entry := 24
+	if f.elf.Class == elf.ELFCLASS32 {
+		entry = 16
+	}
+	buf := make([]byte, 4096*entry)
+	le := binary.LittleEndian
+	for off := uint64(0); off < s.FileSize; off += uint64(len(buf)) {
+		n, _ := f.r.ReadAt(buf[:min(uint64(len(buf)), s.FileSize-off)], int64(s.Offset+off))
+		if n < entry {
+			return
+		}
+		for b := buf[:n]; len(b) >= entry; b = b[entry:] {
+			if entry == 24 {
+				each(Symbol{le.Uint32(b), b[4], elf.SectionIndex(le.Uint16(b[6:])), le.Uint64(b[8:]), le.Uint64(b[16:])})
+			} else {
+				each(Symbol{le.Uint32(b), b[12], elf.SectionIndex(le.Uint16(b[14:])), uint64(le.Uint32(b[4:])), uint64(le.Uint32(b[8:]))})
+			}
+		}
+	}
+}
+
+// FindSymbol returns the address in the file of the symbol of that name.
+func (f *File) FindSymbol(typ elf.SectionType, name string) (value uint64, ok bool) {
+	var found []Symbol
+	names, _ := f.Symbols(typ, func(y Symbol) {
+		if y.Section != elf.SHN_UNDEF && y.Value != 0 {
+			found = append(found, y)
+		}
+	})
+	const most = 64 << 20
+	text := make([]byte, min(names.size, most))
+	if names.r == nil {
+		return 0, false
+	}
+	n, _ := names.r.ReadAt(text, names.off)
+	text = text[:max(n, 0)]
+	want := append([]byte(name), 0)
+	for _, y := range found {
+		if uint64(y.Name) < uint64(len(text)) && bytes.HasPrefix(text[y.Name:], want) {
+			return y.Value, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,261 @@
+// Package image finds the bytes of the programs and libraries that are mapped
+// into a process: in the dump, or in the file on disk that was mapped, and what
+// debuggers need besides in that file and in the separate files of its debug
+// information.
+//
+// A dump seldom holds program text, for that can be read back from the file. A
+// file counts only if it is the one that was mapped: its build id, or, where
+// there is none, its size and time or its first bytes must fit.
+//
+// A Set and what it hands out are for one goroutine at a time. Nothing is read
+// before somebody asks for it.
+package image
+
+import (
+	"bytes"
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"slices"
+	"sort"
+
+	"procdump/internal/elfimage"
+	"procdump/snapshot"
+)
+
+// Options say where files are looked for.
+type Options struct {
+	// Roots are folders below which a module's path is tried, in this order;
+	// "" is the machine's root. None: only the machine's root.
+	Roots []string
+	// DebugDirs are the folders of separate debug information. None: only
+	// /usr/lib/debug.
+	DebugDirs []string
+}
+
+// maxWarnings bounds what a Set remembers to have missed.
+const maxWarnings = 50
+
+// Set is the images of one process.
+type Set struct {
+	p        *snapshot.Process
+	o        Options
+	images   []*Image // in the order of the process's modules
+	order    []int    // indices of images by address
+	pages    pageCache
+	warnings []string
+}
+
+// NewSet returns the images of a process. Close must be called.
+func NewSet(p *snapshot.Process, o Options) *Set {
+	if len(o.Roots) == 0 {
+		o.Roots = []string{""}
+	}
+	if len(o.DebugDirs) == 0 {
+		o.DebugDirs = []string{"/usr/lib/debug"}
+	}
+	s := &Set{p: p, o: o}
+	for i := range p.Modules {
+		s.images = append(s.images, &Image{Module: &p.Modules[i], Index: i, set: s})
+		s.order = append(s.order, i)
+	}
+	slices.SortFunc(s.order, func(a, b int) int { return cmp.Compare(p.Modules[a].Addr, p.Modules[b].Addr) })
+	return s
+}
+
+// Close closes the files that were opened.
+func (s *Set) Close() {
+	for _, im := range s.images {
+		for _, f := range im.files {
+			f.close()
+		}
+		im.files = nil
+	}
+}
+
+// Warnings lists what could not be had, each once.
+func (s *Set) Warnings() []string { return s.warnings }
+
+func (s *Set) warn(format string, args ...any) {
+	if w := fmt.Sprintf(format, args...); len(s.warnings) < maxWarnings && !slices.Contains(s.warnings, w) {
+		s.warnings = append(s.warnings, w)
+	}
+}
+
+// Find returns the image that is mapped at an address, or nil.
+func (s *Set) Find(addr uint64) *Image {
+	i := sort.Search(len(s.order), func(i int) bool { return s.p.Modules[s.order[i]].Addr > addr }) - 1
+	if i < 0 || !s.p.Modules[s.order[i]].Contains(addr) {
+		return nil
+	}
+	return s.images[s.order[i]]
+}
+
+// All returns the images in the order of the process's modules.
+func (s *Set) All() []*Image { return s.images }
+
+// Image is one program or library.
+type Image struct {
+	Module *snapshot.Module
+	Index  int // in the process's modules
+
+	set    *Set
+	files  []*File // to be closed
+	header once[*header]
+	file   once[*File]
+	debug  once[*File]
+	mini   once[*File]
+	golang once[*goTable]
+	// goModule belongs to golang; nil: it was not found.
+	goModule *GoModule
+}
+
+// once holds what is found out once, and may be nothing.
+type once[T any] struct {
+	done  bool
+	value T
+}
+
+// get returns the value, by find if it was not asked for before. What find
+// asks for in its turn meets the zero value.
+func (o *once[T]) get(find func() T) T {
+	if !o.done {
+		o.done = true
+		o.value = find()
+	}
+	return o.value
+}
+
+// header is what an image's program headers say.
+type header struct {
+	bias  uint64 // added to an address in the file it gives the one in memory
+	progs []elf.ProgHeader
+}
+
+// headers reads them from memory or, where a dump has not got them, from the
+// file; nil: there are none.
+func (im *Image) headers() *header {
+	return im.header.get(func() *header {
+		if mem := im.set.p.Memory; mem != nil {
+			if h, err := elfimage.Read(mem, im.Module.Addr); err == nil {
+				return &header{h.Bias, h.Phdrs}
+			}
+		}
+		f := im.File()
+		if f == nil {
+			return nil
+		}
+		h := &header{}
+		found := false
+		for _, p := range f.elf.Progs {
+			if p.Type == elf.PT_LOAD && !found {
+				h.bias, found = im.Module.Addr-(p.Vaddr-p.Off), true
+			}
+			h.progs = append(h.progs, p.ProgHeader)
+		}
+		return h
+	})
+}
+
+// Bias returns what is added to an address of the image's file to get the one
+// in memory; false: it is not known.
+func (im *Image) Bias() (uint64, bool) {
+	h := im.headers()
+	if h == nil {
+		return 0, false
+	}
+	return h.bias, true
+}
+
+// Segment returns where in memory the first segment of that type lies.
+func (im *Image) Segment(typ elf.ProgType) (snapshot.Range, bool) {
+	h := im.headers()
+	if h == nil {
+		return snapshot.Range{}, false
+	}
+	for _, p := range h.progs {
+		if p.Type == typ && p.Memsz > 0 {
+			return snapshot.Range{Addr: p.Vaddr + h.bias, Size: p.Memsz}, true
+		}
+	}
+	return snapshot.Range{}, false
+}
+
+// File returns the file that was mapped, or nil.
+func (im *Image) File() *File {
+	return im.file.get(func() *File {
+		m := im.Module
+		if len(m.Path) == 0 || m.Path[0] != '/' {
+			return im.inMemory()
+		}
+		var why string
+		for _, root := range im.set.o.Roots {
+			f, err := openFile(root + m.Path)
+			if err != nil {
+				why = cmp.Or(why, err.Error())
+				continue
+			}
+			if why = im.differs(f); why == "" {
+				im.files = append(im.files, f)
+				return f
+			}
+			f.close()
+		}
+		im.set.warn("%s: %s", m.Path, why)
+		return nil
+	})
+}
+
+// maxInMemory bounds an image that is no file's, in bytes: the vdso has some.
+const maxInMemory = 1 << 20
+
+// inMemory returns the file of an image that lies in memory as a whole, with
+// its section headers: the vdso.
+func (im *Image) inMemory() *File {
+	m, mem := im.Module, im.set.p.Memory
+	if mem == nil || m.Size > maxInMemory {
+		return nil
+	}
+	b := make([]byte, m.Size)
+	n, _ := mem.ReadMemory(b, m.Addr)
+	f, err := newFile(bytes.NewReader(b[:n]))
+	if err != nil {
+		return nil
+	}
+	f.Path, f.size = m.Path, int64(n)
+	return f
+}
+
+// differs says why a file is not the one that was mapped, or "".
+func (im *Image) differs(f *File) string {
+	m := im.Module
+	switch {
+	case m.BuildID != nil:
+		if !bytes.Equal(m.BuildID, f.BuildID) {
+			return fmt.Sprintf("the file has another build id (%x) than what was mapped (%x)", f.BuildID, m.BuildID)
+		}
+		return ""
+	case m.TextHash != nil:
+		if !bytes.Equal(m.TextHash, elfimage.TextHash(f.r)) {
+			return "the file has other code than what was mapped"
+		}
+		return ""
+	case m.Deleted:
+		return "the file that was mapped is gone"
+	case m.ID.Size > 0 && (m.ID.Size != f.size || !m.ID.ModTime.Equal(f.modTime)):
+		return "the file has changed since it was mapped"
+	}
+	head, have := make([]byte, 1024), make([]byte, 1024)
+	n := 0
+	if im.set.p.Memory != nil {
+		n, _ = im.set.p.Memory.ReadMemory(have, m.Addr)
+	}
+	k, _ := f.r.ReadAt(head[:n], 0)
+	if !bytes.Equal(head[:k], have[:k]) {
+		return "the file begins otherwise than what was mapped"
+	}
+	if k == 0 && m.ID.Size == 0 {
+		im.set.warn("%s: nothing in the dump tells whether it is the file that was mapped", m.Path)
+	}
+	return ""
+}

@@ -1,0 +1,110 @@
+package inspect
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"procdump/snapshot"
+)
+
+// Memory is the process's address space.
+type Memory struct {
+	Regions int `json:"regions"`
+	// Bytes of all mappings, and of these in RAM and in swap; 0 if unknown.
+	Bytes    uint64       `json:"bytes"`
+	Resident uint64       `json:"resident,omitempty"`
+	Swapped  uint64       `json:"swapped,omitempty"`
+	Kinds    []MemoryKind `json:"kinds"`
+	Largest  []Region     `json:"largest"`
+	// Map are all mappings, ascending.
+	Map []Region `json:"map"`
+}
+
+// MemoryKind is what mappings are used for.
+type MemoryKind struct {
+	// Kind is "heap" ([heap] and other private anonymous memory that can be
+	// written), "stack", "image" (programs and libraries), "file", "shared",
+	// "reserved" (nobody may read it), "other".
+	Kind     string `json:"kind"`
+	Regions  int    `json:"regions"`
+	Bytes    uint64 `json:"bytes"`
+	Resident uint64 `json:"resident,omitempty"`
+	Swapped  uint64 `json:"swapped,omitempty"`
+}
+
+// Region is one mapping.
+type Region struct {
+	Address  Address `json:"address"`
+	Bytes    uint64  `json:"bytes"`
+	Resident uint64  `json:"resident,omitempty"`
+	Swapped  uint64  `json:"swapped,omitempty"`
+	Perm     string  `json:"perm"`
+	Kind     string  `json:"kind"`
+	Path     string  `json:"path,omitempty"`
+}
+
+const maxLargest = 10
+
+func memoryOf(p *snapshot.Process) Memory {
+	m := Memory{Regions: len(p.Regions), Kinds: []MemoryKind{}, Largest: []Region{}, Map: make([]Region, 0, len(p.Regions))}
+	stacks := map[int]bool{}
+	for i := range p.Threads {
+		if k := p.FindRegion(p.Threads[i].Registers.SP()); k >= 0 {
+			stacks[k] = true
+		}
+	}
+	kinds := map[string]*MemoryKind{}
+	for i := range p.Regions {
+		g := &p.Regions[i]
+		kind := kindOf(g, stacks[i])
+		k := kinds[kind]
+		if k == nil {
+			k = &MemoryKind{Kind: kind}
+			kinds[kind] = k
+		}
+		k.Regions++
+		for _, sum := range []struct {
+			to *uint64
+			n  uint64
+		}{{&k.Bytes, g.Size}, {&k.Resident, g.Resident}, {&k.Swapped, g.Swapped},
+			{&m.Bytes, g.Size}, {&m.Resident, g.Resident}, {&m.Swapped, g.Swapped}} {
+			*sum.to += sum.n
+		}
+		m.Map = append(m.Map, Region{Address(g.Addr), g.Size, g.Resident, g.Swapped, g.Perm.String(), kind, g.Path})
+	}
+	m.Largest = largest(slices.Clone(m.Map))
+	for _, k := range kinds {
+		m.Kinds = append(m.Kinds, *k)
+	}
+	slices.SortFunc(m.Kinds, func(a, b MemoryKind) int {
+		return cmp.Or(cmp.Compare(b.Resident, a.Resident), cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Kind, b.Kind))
+	})
+	return m
+}
+
+// largest keeps those regions that take most memory.
+func largest(all []Region) []Region {
+	slices.SortFunc(all, func(a, b Region) int {
+		return cmp.Or(cmp.Compare(b.Resident, a.Resident), cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Address, b.Address))
+	})
+	return all[:min(len(all), maxLargest)]
+}
+
+func kindOf(g *snapshot.Region, stack bool) string {
+	switch {
+	case stack || g.Path == "[stack]" || g.Flags&snapshot.GrowsDown != 0:
+		return "stack"
+	case g.Perm&^snapshot.Shared == 0:
+		return "reserved"
+	case g.Flags&snapshot.Image != 0:
+		return "image"
+	case g.Perm&snapshot.Shared != 0:
+		return "shared"
+	case g.Path != "" && !strings.HasPrefix(g.Path, "["):
+		return "file"
+	case g.Perm&snapshot.Write != 0:
+		return "heap"
+	}
+	return "other"
+}

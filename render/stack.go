@@ -1,0 +1,209 @@
+package render
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"procdump/inspect"
+	"procdump/render/page"
+)
+
+const (
+	maxGroups      = 60 // stacks
+	maxFirst       = 60 // frames of the stack that the dump is about
+	maxOthers      = 25 // frames of another
+	maxNamed       = 12 // threads that are named of a group
+	maxCycle       = 4  // frames of a recursion that is recognised
+	fewestRepeated = 3  // times that it must repeat
+)
+
+// stacks writes the threads, those with equal stacks together.
+func (p *report) stacks(r *inspect.Report) {
+	for i := range r.Groups {
+		if i == maxGroups {
+			p.Section("… and %s more; procdump inspect -json has them", page.Plural(len(r.Groups)-i, "stack"))
+			break
+		}
+		g := &r.Groups[i]
+		p.Line("")
+		p.Text("", "  ", groupTitle(g, r.Exception != nil))
+		limit := maxOthers
+		if i == 0 {
+			limit = maxFirst
+		}
+		p.frames(g, limit)
+	}
+}
+
+// groupTitle names the threads of a group.
+func groupTitle(g *inspect.Group, crashed bool) string {
+	first := &g.Threads[0]
+	note := ""
+	if first.Blamed && crashed {
+		note = "what happened is here"
+	}
+	if len(g.Threads) == 1 {
+		return page.Join(", ", "Thread "+ThreadName(first), note, ThreadFacts(first))
+	}
+	who, names := fmt.Sprintf("%d threads", len(g.Threads)), []string(nil)
+	same := !slices.ContainsFunc(g.Threads, func(t inspect.Thread) bool { return t.Name != first.Name })
+	if same && first.Name != "" {
+		who += " named " + first.Name
+	}
+	for i := range g.Threads {
+		if t := &g.Threads[i]; same {
+			names = append(names, strconv.Itoa(t.TID))
+		} else {
+			names = append(names, ThreadName(t))
+		}
+	}
+	busiest := ""
+	if first.CPUMicros > 0 && !first.Blamed {
+		busiest = fmt.Sprintf("the busiest used %s", Duration(first.CPUMicros))
+	}
+	return page.Join("; ", who+": "+page.List(names, maxNamed), note, busiest)
+}
+
+// ThreadName is a thread's id and name.
+func ThreadName(t *inspect.Thread) string { return page.Join(" ", strconv.Itoa(t.TID), t.Name) }
+
+// states are those of proc(5).
+var states = map[string]string{"R": "running", "S": "asleep", "D": "asleep and not interruptible", "T": "stopped", "t": "stopped", "I": "idle", "Z": "ended"}
+
+// ThreadFacts are what a thread did, in words.
+func ThreadFacts(t *inspect.Thread) string {
+	used, waits := "", ""
+	if t.CPUMicros > 0 {
+		used = Duration(t.CPUMicros) + " of processor time"
+	}
+	if w := t.WaitChannel; w != "" && w != "0" {
+		waits = "in the kernel's " + w
+	}
+	goroutine := ""
+	if t.Goroutine != 0 {
+		goroutine = fmt.Sprintf("goroutine %d", t.Goroutine)
+	}
+	return page.Join(", ", t.Signal, goroutine, states[t.State], waits, used)
+}
+
+func (p *report) frames(g *inspect.Group, limit int) {
+	frames := g.Frames
+	number, shown := 0, 0 // of frames and of lines
+	for i := 0; i < len(frames); {
+		if shown >= limit {
+			p.Line("  … and %s more", page.Plural(len(frames)-i, "frame"))
+			break
+		}
+		if length, times := Cycle(frames[i:]); times >= fewestRepeated {
+			for _, f := range frames[i : i+length] {
+				p.frame(&f, &number)
+			}
+			p.Line("       … %s, %d times more", Repeated(length), times-1)
+			number += length * (times - 1)
+			i, shown = i+length*times, shown+length+1
+			continue
+		}
+		p.frame(&frames[i], &number)
+		i, shown = i+1, shown+1
+	}
+	if g.End != "" {
+		p.Text("  ", "  ", "("+g.End+")")
+	}
+}
+
+// Repeated is what repeats: so many frames.
+func Repeated(n int) string {
+	if n == 1 {
+		return "the same"
+	}
+	return fmt.Sprintf("the same %d frames", n)
+}
+
+// Cycle finds how many of the next frames repeat, and how often; times is 0 if
+// they do not.
+func Cycle(frames []inspect.Frame) (length, times int) {
+	for n := 1; n <= maxCycle && n <= len(frames)/fewestRepeated; n++ {
+		times := 1
+		for (times+1)*n <= len(frames) && alike(frames[:n], frames[times*n:(times+1)*n]) {
+			times++
+		}
+		if times >= fewestRepeated {
+			return n, times
+		}
+	}
+	return 0, 0
+}
+
+func alike(a, b []inspect.Frame) bool {
+	for i := range a {
+		x, y := &a[i], &b[i]
+		if x.Function == "" || x.Function != y.Function || x.PC != y.PC || x.Inlined != y.Inlined {
+			return false
+		}
+	}
+	return true
+}
+
+// frame writes a frame: its number, its function and place, and its module.
+func (p *report) frame(f *inspect.Frame, number *int) {
+	mark := " "
+	if f.Guess {
+		mark = "?"
+	}
+	name := FrameName(f)
+	if f.File != "" {
+		name += " at " + shortPath(f.File)
+		if f.Line > 0 {
+			name += ":" + strconv.Itoa(f.Line)
+		}
+	}
+	if m := ModuleName(f); m != "" {
+		name += " in " + m
+	}
+	head := fmt.Sprintf("  #%-3d%s ", *number, mark)
+	if f.Inlined {
+		name += ", inlined"
+	}
+	*number++
+	p.Text(head, "        ", name)
+}
+
+// FrameName is the function of a frame, or the address where it is.
+func FrameName(f *inspect.Frame) string {
+	switch {
+	case f.Signal:
+		return "<signal handler called>"
+	case f.Function == "" && f.ModuleOffset != nil && f.Module != "":
+		return fmt.Sprintf("%#x", uint64(*f.ModuleOffset))
+	case f.Function == "":
+		return fmt.Sprintf("%#x", uint64(f.PC))
+	case f.File == "" && !f.Inlined:
+		return fmt.Sprintf("%s+%#x", f.Function, f.Offset)
+	}
+	return f.Function
+}
+
+// ModuleName is the file name of a frame's module; one that was inlined has none
+// of its own.
+func ModuleName(f *inspect.Frame) string {
+	if f.Module == "" || f.Inlined {
+		return ""
+	}
+	return path.Base(strings.ReplaceAll(f.Module, `\`, "/"))
+}
+
+// shortPath keeps the end of a long path of a source.
+func shortPath(s string) string {
+	const most = 50
+	if len(s) <= most {
+		return s
+	}
+	cut := strings.IndexByte(s[len(s)-most:], '/')
+	if cut < 0 {
+		return path.Base(s)
+	}
+	return "…" + s[len(s)-most+cut:]
+}

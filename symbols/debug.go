@@ -1,0 +1,184 @@
+package symbols
+
+import (
+	"cmp"
+	"debug/dwarf"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+
+	"procdump/image"
+)
+
+// maxDebug bounds the debug information of one image that is read, in bytes.
+const maxDebug = 96 << 20
+
+// debug is the debug information of one image. Addresses are the file's.
+type debug struct {
+	d      *dwarf.Data
+	ranges []unitRange // by address; overlapping ones as they come
+	units  map[dwarf.Offset]*unit
+	rows   int // of line tables that are remembered
+}
+
+type unitRange struct {
+	low, high uint64
+	unit      dwarf.Offset // of its entry
+}
+
+// newDebug opens an image's debug information; nil: there is none.
+func newDebug(im *image.Image) (*debug, error) {
+	for _, f := range []*image.File{im.File(), im.Debug()} {
+		if f == nil || f.Section(".debug_info") == nil {
+			continue
+		}
+		return openDebug(f)
+	}
+	return nil, nil
+}
+
+// openDebug reads the sections that tell of functions and lines.
+func openDebug(f *image.File) (x *debug, err error) {
+	left := uint64(maxDebug)
+	data := map[string][]byte{}
+	for _, name := range []string{"abbrev", "info", "line", "ranges", "str", "rnglists", "addr", "line_str", "str_offsets"} {
+		s := f.Section(".debug_" + name)
+		if s == nil {
+			continue
+		}
+		if s.Size > left {
+			return nil, fmt.Errorf("more than %d MiB of debug information: no lines and inlined functions", maxDebug>>20)
+		}
+		left -= s.Size
+		if data[name], err = f.Data(".debug_"+name, maxDebug); err != nil {
+			return nil, err
+		}
+	}
+	err = guard(func() error {
+		d, err := dwarf.New(data["abbrev"], nil, nil, data["info"], data["line"], nil, data["ranges"], data["str"])
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"rnglists", "addr", "line_str", "str_offsets"} {
+			if err := d.AddSection(".debug_"+name, data[name]); err != nil {
+				return err
+			}
+		}
+		x = &debug{d: d, units: map[dwarf.Offset]*unit{}}
+		x.list(data["info"])
+		return nil
+	})
+	return x, err
+}
+
+// guard turns a panic of debug/dwarf, which trusts what it reads, into an error.
+func guard(do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("malformed debug information: %v", r)
+		}
+	}()
+	return do()
+}
+
+// maxUnits bounds the units that are listed.
+const maxUnits = 1 << 18
+
+// list lists which addresses each unit covers. Units follow each other:
+// their length, version, in version 5 a type, and then the first entry.
+func (x *debug) list(info []byte) {
+	le := binary.LittleEndian
+	r := x.d.Reader()
+	for off, n := 0, 0; off+12 <= len(info) && n < maxUnits; n++ {
+		size, head := uint64(le.Uint32(info[off:])), 4
+		offsetSize := 4
+		if size == 0xffffffff {
+			size, head, offsetSize = le.Uint64(info[off+4:]), 12, 8
+		}
+		if size < 8 || size > uint64(len(info)-off-head) || off+head+3 > len(info) {
+			return
+		}
+		first, ok := off+head, true
+		switch version := le.Uint16(info[off+head:]); {
+		case version >= 2 && version <= 4:
+			first += 2 + offsetSize + 1
+		case version == 5:
+			const full, partial = 1, 3
+			kind := info[off+head+2]
+			ok = kind == full || kind == partial
+			first += 2 + 1 + 1 + offsetSize
+		default:
+			ok = false
+		}
+		if ok {
+			x.addUnit(r, dwarf.Offset(first))
+		}
+		off += head + int(size)
+	}
+	slices.SortFunc(x.ranges, func(a, b unitRange) int { return cmp.Compare(a.low, b.low) })
+}
+
+func (x *debug) addUnit(r *dwarf.Reader, at dwarf.Offset) {
+	r.Seek(at)
+	e, err := r.Next()
+	if err != nil || e == nil || e.Tag != dwarf.TagCompileUnit {
+		return
+	}
+	ranges, err := x.d.Ranges(e)
+	if err != nil {
+		return
+	}
+	for _, p := range ranges {
+		if p[1] > p[0] {
+			x.ranges = append(x.ranges, unitRange{p[0], p[1], at})
+		}
+	}
+}
+
+// unitAt returns the unit that covers an address, or nil.
+func (x *debug) unitAt(at uint64) (*unit, error) {
+	const back = 16 // ranges that are looked at for one that reaches so far
+	i := sort.Search(len(x.ranges), func(i int) bool { return x.ranges[i].low > at })
+	for k := i - 1; k >= 0 && k >= i-back; k-- {
+		if p := x.ranges[k]; at < p.high {
+			return x.read(p.unit)
+		}
+	}
+	return nil, nil
+}
+
+const (
+	maxReadUnits = 256
+	maxRows      = 1 << 20 // of line tables: 24 MiB
+)
+
+// read reads a unit, once.
+func (x *debug) read(at dwarf.Offset) (*unit, error) {
+	if u, ok := x.units[at]; ok {
+		return u, nil
+	}
+	if len(x.units) >= maxReadUnits || x.rows > maxRows {
+		clear(x.units)
+		x.rows = 0
+	}
+	u, err := x.newUnit(at)
+	x.units[at] = u
+	if u != nil {
+		x.rows += len(u.lines)
+	}
+	return u, err
+}
+
+// lookup returns the functions at an address; nil if nothing is known.
+func (x *debug) lookup(at uint64) (all []Location, err error) {
+	err = guard(func() error {
+		u, err := x.unitAt(at)
+		if u == nil {
+			return err
+		}
+		all = u.lookup(x, at)
+		return err
+	})
+	return all, err
+}

@@ -1,0 +1,162 @@
+// Package symbols names the code at an address of a snapshot: the function, in
+// the words of its source, its file and line, and the functions that the
+// compiler inlined there.
+//
+// It goes by the table of Go's runtime for code of Go, else by the debug
+// information (DWARF) of the image's file or of the separate file that belongs
+// to it, and by symbol tables: .symtab of either file, the mini debug information that
+// distributions put into .gnu_debugdata, and .dynsym. Names of C++ and Rust are
+// demangled. What is missing or damaged costs that source only.
+//
+// A Symbolizer is for one goroutine at a time.
+package symbols
+
+import (
+	"procdump/image"
+	"procdump/image/pclntab"
+)
+
+// Location is a function at a place of its source.
+type Location struct {
+	Function string // "" if it is not known
+	// Linkage is the function's name as linkers have it; "" if it is the same.
+	Linkage string
+	// Offset is how far the address is from the beginning of the function; of
+	// one that was inlined it is that of the function it was put into.
+	Offset uint64
+	File   string // "" if it is not known
+	Line   int    // 0 if it is not known
+	// Inlined tells that the compiler has put the function's code into that of
+	// the Location that follows.
+	Inlined bool
+}
+
+// Symbolizer names the code of one process.
+type Symbolizer struct {
+	set    *image.Set
+	images map[*image.Image]*names
+	cache  map[uint64][]Location
+	warned map[string]bool
+	// Warnings lists debug information that could not be used, each once.
+	Warnings []string
+}
+
+// maxCached bounds how many addresses are remembered.
+const maxCached = 1 << 14
+
+// New returns a symbolizer of the images.
+func New(set *image.Set) *Symbolizer {
+	return &Symbolizer{set: set, images: map[*image.Image]*names{}, cache: map[uint64][]Location{}, warned: map[string]bool{}}
+}
+
+func (s *Symbolizer) warn(text string) {
+	if !s.warned[text] && len(s.warned) < 50 {
+		s.warned[text] = true
+		s.Warnings = append(s.Warnings, text)
+	}
+}
+
+// Lookup returns what is at an address of code, the innermost inlined function
+// first, the one that has a frame last; nil if nothing is known.
+func (s *Symbolizer) Lookup(pc uint64) []Location {
+	if l, ok := s.cache[pc]; ok {
+		return l
+	}
+	if len(s.cache) >= maxCached {
+		clear(s.cache)
+	}
+	l := s.lookup(pc)
+	s.cache[pc] = l
+	return l
+}
+
+// names are what is known of one image.
+type names struct {
+	index *index // nil: not read yet
+	debug *debug // nil: there is none
+	bias  uint64
+}
+
+// of returns what is known of an image, nil if it is not known where it lies.
+func (s *Symbolizer) of(im *image.Image) *names {
+	if n, ok := s.images[im]; ok {
+		return n
+	}
+	var n *names
+	if bias, ok := im.Bias(); ok {
+		n = &names{bias: bias}
+		var err error
+		if n.debug, err = newDebug(im); err != nil {
+			s.warn(im.Module.Path + ": " + err.Error())
+		}
+	}
+	s.images[im] = n
+	return n
+}
+
+func (s *Symbolizer) lookup(pc uint64) []Location {
+	im := s.set.Find(pc)
+	if im == nil {
+		return nil
+	}
+	n := s.of(im)
+	if n == nil {
+		return nil
+	}
+	at := pc - n.bias
+	if f := s.set.GoFunc(pc); f != nil {
+		return golang(f, pc)
+	}
+	var all []Location
+	if n.debug != nil {
+		var err error
+		if all, err = n.debug.lookup(at); err != nil {
+			s.warn(im.Module.Path + ": " + err.Error())
+		}
+	}
+	outer := n.symbol(im, at)
+	if len(all) == 0 {
+		if outer == (Location{}) {
+			return nil
+		}
+		return []Location{outer}
+	}
+	last := &all[len(all)-1]
+	// Functions of types that have no name elsewhere, such as lambdas, have only
+	// the last word of their name in the debug information.
+	if last.Function == "" || last.Linkage == "" && outer.Linkage != "" {
+		last.Function, last.Linkage = outer.Function, outer.Linkage
+	}
+	if outer.Function != "" {
+		for i := range all {
+			all[i].Offset = outer.Offset
+		}
+	}
+	return all
+}
+
+// golang is what Go's table says: what the program itself would print, and
+// without reading its debug information.
+func golang(f *pclntab.Func, pc uint64) []Location {
+	var all []Location
+	for _, c := range f.Calls(pc) {
+		all = append(all, Location{Function: c.Name, Offset: pc - f.Entry, File: c.File, Line: c.Line, Inlined: c.Inlined})
+	}
+	return all
+}
+
+// symbol looks an address of the file up in its symbol tables.
+func (n *names) symbol(im *image.Image, at uint64) Location {
+	if n.index == nil {
+		n.index = newIndex(im)
+	}
+	name, start, ok := n.index.find(at)
+	if !ok {
+		return Location{}
+	}
+	l := Location{Function: Demangle(name), Offset: at - start}
+	if l.Function != name {
+		l.Linkage = name
+	}
+	return l
+}
