@@ -33,6 +33,26 @@ func ReadV(pid int, p []byte, vecs []Vec) (int, error) {
 	return int(n), nil
 }
 
+// Write copies p to an address of a process by process_vm_writev(2), all of it
+// or with an error. The memory must be writable.
+func Write(pid int, p []byte, addr uint64) error {
+	if len(p) == 0 {
+		return nil
+	}
+	local := unix.Iovec{Base: &p[0], Len: uint64(len(p))}
+	remote := Vec{Addr: addr, Size: uint64(len(p))}
+	n, _, e := unix.Syscall6(unix.SYS_PROCESS_VM_WRITEV, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1,
+		uintptr(unsafe.Pointer(&remote)), 1, 0)
+	runtime.KeepAlive(p)
+	switch {
+	case e != 0:
+		return e
+	case int(n) < len(p):
+		return unix.EFAULT
+	}
+	return nil
+}
+
 // Page categories of PAGEMAP_SCAN (linux/fs.h).
 const (
 	PageFile    = 1 << 2

@@ -1,6 +1,7 @@
 package ptrace
 
 import (
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,4 +13,11 @@ func Regs64(tid int) ([]byte, error) {
 	buf := make([]byte, unsafe.Sizeof(unix.PtraceRegsAmd64{}))
 	err := ptrace(unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(&buf[0])))
 	return buf, err
+}
+
+// SetRegs64 writes what Regs64 reads, all of it at once.
+func SetRegs64(tid int, regs []byte) error {
+	err := ptrace(unix.PTRACE_SETREGS, tid, 0, uintptr(unsafe.Pointer(&regs[0])))
+	runtime.KeepAlive(regs)
+	return err
 }

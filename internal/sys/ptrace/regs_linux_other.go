@@ -6,3 +6,6 @@ import "errors"
 
 // Regs64 exists on amd64 only.
 func Regs64(int) ([]byte, error) { return nil, errors.ErrUnsupported }
+
+// SetRegs64 exists on amd64 only.
+func SetRegs64(int, []byte) error { return errors.ErrUnsupported }
