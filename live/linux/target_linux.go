@@ -22,6 +22,8 @@ type Options struct {
 	// View64 gives a 32-bit process's threads 64-bit registers, as the kernel
 	// keeps them.
 	View64 bool
+	// Clone looks for what Stopped.Clone needs.
+	Clone bool
 }
 
 // Target is a running process, looked at but not stopped.
@@ -36,6 +38,7 @@ type Target struct {
 	modules moduleCache
 	threads map[int]snapshot.Thread // by TID
 	files   *backing
+	clone   *cloning // nil: not asked for
 }
 
 // Open reads what is slow to read, while the process runs. It needs the rights
@@ -88,6 +91,9 @@ func open(pid, mm int, o Options) (*Target, error) {
 		return nil, err
 	}
 	t.base.Files = openFiles(pid)
+	if o.Clone {
+		t.clone = t.prepareClone()
+	}
 	t.readThreads()
 	return t, nil
 }

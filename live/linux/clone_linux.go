@@ -1,0 +1,334 @@
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"procdump/internal/sys/ptrace"
+	"procdump/live/linux/inject"
+	"procdump/snapshot"
+)
+
+// ErrCloneLost means that the clone that a dump was written from has ended.
+var ErrCloneLost = errors.New("the clone that the dump was written from was killed (is memory short?)")
+
+// NoClone says why a process is not cloned. It stands as before.
+type NoClone struct{ Why string }
+
+func (e *NoClone) Error() string { return e.Why }
+
+// Unwrap says that it is a thing that cannot be done here.
+func (e *NoClone) Unwrap() error { return errors.ErrUnsupported }
+
+func noClone(format string, args ...any) error { return &NoClone{fmt.Sprintf(format, args...)} }
+
+// CloneOptions say what a clone is for.
+type CloneOptions struct {
+	// Want tells whether a region's memory will be read. What a clone does not
+	// have of it is copied before the process goes on.
+	Want func(*snapshot.Region) bool
+	// Spool makes a file without a name for that copy.
+	Spool func() (*os.File, error)
+}
+
+// Clone lets the process go on: from now on Process.Memory reads a copy of it
+// that the kernel made, page by page when one of the two writes to it. Threads
+// and all else of Process stay as they were read. Resume ends the copy.
+//
+// An error that is a *NoClone says why there is none, and the process stands as
+// before. Options.Clone must have been set.
+func (s *Stopped) Clone(o CloneOptions) error {
+	s.mu.Lock()
+	if s.holder == nil || s.ended {
+		s.mu.Unlock()
+		return noClone("it does not stand to be cloned")
+	}
+	s.copying = true
+	s.mu.Unlock()
+	if err := s.cloneable(); err != nil {
+		return err
+	}
+	k := &kept{}
+	var err error
+	s.holder.do(func() { err = s.makeCopy(k) })
+	if err == nil {
+		err = s.keepRest(k, o)
+	}
+	if err == nil {
+		s.Process.Info.Method = "clone"
+		if err = s.mem.moveTo(s.copy.PID, k); err != nil {
+			err = fmt.Errorf("open memory of clone: %w", err)
+		}
+	}
+	if err != nil {
+		k.close()
+		s.Process.Info.Method = "stop-and-copy"
+		s.holder.do(s.discardCopy)
+		return err
+	}
+	s.LetGo()
+	if s.event != nil {
+		s.event.letGo()
+	}
+	return nil
+}
+
+// NoClone tells what stands against Clone, as far as is known by now; "":
+// nothing.
+func (s *Stopped) NoClone() string {
+	if err := s.cloneable(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// cloneable looks for what stands against it now; much was looked for before
+// the stop.
+func (s *Stopped) cloneable() error {
+	switch t := s.target; {
+	case t == nil:
+		return noClone("it ends")
+	case t.NoClone() != "":
+		return noClone("%s", t.NoClone())
+	case len(s.Process.Info.MissedThreads) > 0:
+		return noClone("a thread of it waits in the kernel, uninterruptibly (for a vfork child or a file server)")
+	}
+	if slices.ContainsFunc(s.Process.Regions, func(g snapshot.Region) bool { return g.Flags&snapshot.Userfault != 0 }) {
+		return noClone("%s", whyUserfault)
+	}
+	return nil
+}
+
+// makeCopy clones the process. It runs on the thread that traces it.
+func (s *Stopped) makeCopy(k *kept) error {
+	tid, err := s.seatFor()
+	if err != nil {
+		return err
+	}
+	room := s.room()
+	if room.Size == 0 {
+		return noClone("its stack has no room below what is in use")
+	}
+	// The clone will find something else there.
+	if err := k.keep(s.mem, room, nil); err != nil {
+		return noClone("the unused end of its stack cannot be read: %v", err)
+	}
+	seat, err := inject.Sit(s.thread(tid, room))
+	if err != nil {
+		return refused(err)
+	}
+	orphan := !s.ownInit() && s.target.clone.reaped
+	if orphan {
+		var subreaper bool
+		if subreaper, err = seat.Subreaper(); subreaper {
+			orphan = false
+		}
+	}
+	if _, traced := s.holder.(*hold); err == nil && !orphan && traced {
+		err = noClone("its triggers need it traced, and it would have to take the clone away itself")
+	}
+	if err == nil {
+		s.copy, err = seat.Copy(orphan)
+	}
+	if lerr := seat.Leave(); err == nil {
+		err = lerr
+	}
+	if err != nil {
+		return refused(err)
+	}
+	// Where memory runs out the clone goes first.
+	_ = os.WriteFile(procPath(s.copy.PID, "oom_score_adj"), []byte("1000"), 0)
+	return nil
+}
+
+// refused turns an error of package inject into one of this package.
+func refused(err error) error {
+	var r *inject.Refusal
+	switch {
+	case errors.As(err, &r):
+		return noClone("%s", r.Why)
+	case errors.Is(err, inject.ErrGone):
+		return ErrGone
+	}
+	return err
+}
+
+func (s *Stopped) thread(tid int, room snapshot.Range) inject.Thread {
+	c := s.target.clone
+	return inject.Thread{TID: tid, Machine: c.machine, Site: c.site, Room: room.Addr, RoomSize: room.Size, Options: s.holder.options()}
+}
+
+// seatFor chooses the thread that makes the calls: the first one of the
+// process, whose stack is used for it, or else any that stands because it was
+// told to. It runs on the thread that traces them.
+func (s *Stopped) seatFor() (int, error) {
+	best := 0
+	for _, h := range s.held {
+		if (best == 0 || h.tid == s.target.PID) && h.signal == 0 && interrupted(h.tid) {
+			best = h.tid
+		}
+	}
+	if best == 0 {
+		return 0, noClone("every thread of it stands at a signal, an end, or a stop by job control")
+	}
+	return best, nil
+}
+
+// interrupted tells whether a thread stands because its tracer has told it to.
+func interrupted(tid int) bool {
+	var w ptrace.Waiter
+	c, err := w.Peek(tid)
+	return err == nil && c.Traced && c.Event() == ptrace.EventStop && c.Signal() == int(syscall.SIGTRAP)
+}
+
+// room finds the part of the process's first stack that is not in use, at its
+// end: whole pages, as many as an injection needs.
+func (s *Stopped) room() snapshot.Range {
+	const most = 4 * inject.RoomFor // tile registers (AMX) alone take 8 KiB
+	p := s.Process
+	i := slices.IndexFunc(p.Regions, func(g snapshot.Region) bool { return g.Path == "[stack]" })
+	const both = snapshot.Read | snapshot.Write
+	if i < 0 || p.Regions[i].Perm&both != both || notCloned(&p.Regions[i]) {
+		return snapshot.Range{}
+	}
+	g := p.Regions[i].Range
+	low := snapshot.Range{Addr: g.Addr, Size: min(g.Size, most)}
+	used := false // a thread stands in this stack: below its stack pointer nothing is in use
+	for j := range p.Threads {
+		r := &p.Threads[j].Registers
+		if sp := r.SP(); g.Contains(sp) {
+			used = true
+			end := max(sp-min(sp, r.Machine.RedZone()), g.Addr)
+			low.Size = min(low.Size, end-g.Addr)
+		}
+	}
+	if !used {
+		// It may be left for another one for a while, however deep it was: only
+		// pages that were never touched hold nothing.
+		xs, err := s.mem.Extents(low)
+		if err != nil {
+			return snapshot.Range{}
+		}
+		if len(xs) > 0 {
+			low.Size = xs[0].Addr - low.Addr
+		}
+	}
+	low.Size &^= s.mem.scan.page - 1
+	if low.Size < inject.RoomFor {
+		return snapshot.Range{}
+	}
+	return low
+}
+
+// ownInit tells whether the process is the first one of its PID namespace:
+// orphans go to it.
+func (s *Stopped) ownInit() bool {
+	ids := s.Process.Info.NSPID
+	return len(ids) > 0 && ids[len(ids)-1] == 1
+}
+
+// keepRest copies what the clone does not have.
+func (s *Stopped) keepRest(k *kept, o CloneOptions) error {
+	for i := range s.Process.Regions {
+		g := &s.Process.Regions[i]
+		if !notCloned(g) || o.Want != nil && !o.Want(g) {
+			continue
+		}
+		err := k.keep(s.mem, s.mem.pages(g.Range), o.Spool)
+		switch {
+		case isNoSpace(err):
+			return noClone("there is no room on the disk for its shared memory, which a clone does not have")
+		case err != nil:
+			return err
+		}
+	}
+	k.sort()
+	return nil
+}
+
+// discardCopy ends a copy that is of no use, while the process still stands. It
+// runs on the thread that traces it.
+func (s *Stopped) discardCopy() {
+	if s.copy == nil {
+		return
+	}
+	c := s.copy
+	s.copy = nil
+	inject.End(c.PID)
+	if c.Own {
+		_ = s.collect(c)
+	}
+}
+
+// dropCopy ends the copy when the dump is done and the process runs on.
+func (s *Stopped) dropCopy() {
+	if s.copy == nil {
+		return
+	}
+	s.holder.do(func() {
+		inject.End(s.copy.PID)
+		if s.copy.Own {
+			s.collectLater(s.copy)
+		}
+	})
+}
+
+// collectWithin is how long one tries to find the process in a state in which it
+// can be made to take a clone away.
+const collectWithin = time.Second
+
+// collectLater stops one thread once more, for less than a millisecond.
+func (s *Stopped) collectLater(c *inject.Copy) {
+	for begin := time.Now(); time.Since(begin) < collectWithin; ptrace.Nap(10 * time.Millisecond) {
+		held, lost, err := interruptOne(s.target.PID)
+		if err != nil {
+			return // it has ended, and everything with it
+		}
+		s.held = held
+		if len(held) == 0 || lost > 0 {
+			continue
+		}
+		err = s.collect(c)
+		release(held)
+		if err == nil {
+			return
+		}
+	}
+}
+
+// interruptOne stops a process's first thread.
+func interruptOne(pid int) (held []stopped, lost int, err error) {
+	ok, err := seize(pid, pid, 0)
+	if err != nil || !ok {
+		return nil, 0, errors.Join(err, ErrGone)
+	}
+	_ = ptrace.Interrupt(pid)
+	for begin := time.Now(); time.Since(begin) < collectWithin; ptrace.Nap(20 * time.Microsecond) {
+		switch st, err := ptrace.Wait(pid); {
+		case err != nil || st.Gone:
+			return nil, 0, ErrGone
+		case st.Stopped:
+			return []stopped{{pid, st.Signal}}, 0, nil
+		}
+	}
+	return nil, 1, nil
+}
+
+// collect makes the process take a clone that has ended away. The threads of
+// held stand.
+func (s *Stopped) collect(c *inject.Copy) error {
+	tid, err := s.seatFor()
+	if err != nil {
+		return err
+	}
+	seat, err := inject.Sit(s.thread(tid, s.room()))
+	if err != nil {
+		return err
+	}
+	err = seat.Collect(c)
+	return errors.Join(err, seat.Leave())
+}
