@@ -49,10 +49,16 @@ type Job struct {
 	Outputs []Output // smallest first
 	// Sidecars are files that are written beside each dump.
 	Sidecars []Sidecar
+	// Method says how a dump that is not small is taken.
+	Method Method
+	// Cloned, if not nil, is called when there is a clone: the process is not
+	// needed any more.
+	Cloned func()
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(done, total uint64)
 
 	files []*fsys.Temp
+	spool *fsys.Temp // memory that a clone does not have; nil: not needed
 }
 
 // Sidecar makes the content of a file beside a dump, and its name's suffix.
@@ -118,6 +124,9 @@ func (j *Job) Discard() {
 		f.Discard()
 	}
 	j.files = nil
+	if j.spool != nil {
+		j.spool.Discard()
+	}
 }
 
 // dump is an output in the making.
@@ -162,9 +171,11 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 		// small one gains nothing.
 		held = math.MaxUint64
 	}
+	noClone := j.clone(src)
 	for i, o := range j.Outputs {
 		results[i].Output = o
 		dumps[i] = &dump{res: &results[i], file: j.files[i]}
+		dumps[i].fail(cause(noClone))
 		dumps[i].fail(cause(dumps[i].pick(src.Snapshot(), held, len(j.Outputs) == 1)))
 		buffered = buffered && (results[i].Err != nil || dumps[i].sel.Buffered)
 		held += dumps[i].held()
@@ -217,6 +228,9 @@ func (d *dump) fail(err error) {
 // pick selects the memory, while other dumps hold so many bytes in RAM. only
 // tells that there are no other dumps.
 func (d *dump) pick(p *snapshot.Process, held uint64, only bool) error {
+	if d.res.Err != nil {
+		return nil
+	}
 	o := d.res.Output.Select
 	o.Held, o.Only = held, only
 	sel, err := dumpkind.Select(p, o)

@@ -54,6 +54,9 @@ func checkPairs(p *parser) *UsageError {
 			return usagef("-"+r.name, "", "needs -%s", strings.Join(r.others, " or -"))
 		}
 	}
+	if p.opts.Avoid && p.opts.Clone == CloneNever {
+		return usagef("-a", "give -r 1", "cannot be combined with -r 0")
+	}
 	return nil
 }
 

@@ -182,7 +182,8 @@ func (r *run) monitor(ctx context.Context, scope monitor.Scope) (dumps, code int
 	r.openKernel()
 	defer r.closeKernel()
 	out := monitor.Run(ctx, monitor.Config{View: view, Rules: r.o.Rules, Limits: r.o.Limits, Scope: scope, Kill: r.o.Kill, TimeLimit: r.o.TimeLimit,
-		Live:     monitor.LiveOptions{KernelStacks: r.o.KernelStacks, View64: r.o.View64},
+		Live:     monitor.LiveOptions{KernelStacks: r.o.KernelStacks, View64: r.o.View64, Clone: r.mayClone()},
+		Parallel: r.o.Clones, Avoid: r.o.Avoid,
 		Observer: observer{r}, Dumper: dumper{r}})
 	for _, err := range out.Errors {
 		code = worse(code, exitCode(err))

@@ -24,6 +24,7 @@ type session struct {
 	run     *run
 	due     *monitor.Due
 	console *ProcessConsole
+	stood   string // why the process stands while it is copied, if that is to be said
 	kernel  []byte // the kernel's side of the process, for -mk; nil if it cannot be had
 }
 
@@ -84,9 +85,12 @@ func (s *session) dump(ctx context.Context) error {
 		outage.begin(s.due.Time)
 	}
 	begin := time.Now()
-	src, err := s.due.Stop(ctx, func(p *snapshot.Process) error {
+	src, err := s.due.Stop(ctx, func(p *snapshot.Process, noClone string) error {
 		s.announce(job, consoles, p)
 		prepared = true
+		if err := s.choose(job, p, noClone); err != nil {
+			return err
+		}
 		if err := job.Prepare(p); err != nil {
 			return err
 		}
@@ -122,6 +126,9 @@ func (s *session) describe(p *snapshot.Process) {
 	p.Info.Samples = s.due.Samples
 	p.Info.Comment = s.run.o.Comment
 	p.Info.CommandLine = append([]string{"procdump"}, s.run.args...)
+	if s.stood != "" {
+		p.Info.Warnings = append(p.Info.Warnings, capture.Stood(s.stood))
+	}
 }
 
 // job plans the outputs and makes a console for each.
@@ -141,6 +148,7 @@ func (s *session) job() (*capture.Job, []*DumpConsole) {
 	if o.KernelStacks {
 		j.Sidecars = []capture.Sidecar{kernelStacks, s.kernelDump}
 	}
+	j.Cloned = s.due.Cloned
 	last := consoles[len(consoles)-1]
 	j.Progress = func(done, total uint64) { last.Progress(int64(done), int64(total)) }
 	return j, consoles

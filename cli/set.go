@@ -16,6 +16,8 @@ const (
 	maxSeconds = 7 * 24 * 60 * 60
 	maxPID     = 1<<32 - 1 // Windows; Linux has at most 2^22
 
+	maxClones = 5 // as in ProcDump
+
 	defaultSeconds = 10 // of -s
 )
 
@@ -89,6 +91,19 @@ func setInterval(o *Options, v []string) *UsageError {
 func setTimeLimit(o *Options, v []string) *UsageError {
 	n, err := number("-at", "number of seconds", v[0], 1, maxSeconds)
 	o.TimeLimit = time.Duration(n) * time.Second
+	return err
+}
+
+// setClones reads the number of -r, which is there or not.
+func setClones(o *Options, v []string) *UsageError {
+	o.Clone, o.Clones = CloneAlways, 1
+	if len(v) == 0 {
+		return nil
+	}
+	n, err := number("-r", "number of clones", v[0], 0, maxClones)
+	if o.Clones = n; n == 0 {
+		o.Clone = CloneNever
+	}
 	return err
 }
 

@@ -18,7 +18,7 @@ import (
 var ErrGone = linux.ErrGone
 
 func (o LiveOptions) linux() linux.Options {
-	return linux.Options{KernelStacks: o.KernelStacks, View64: o.View64}
+	return linux.Options{KernelStacks: o.KernelStacks, View64: o.View64, Clone: o.Clone}
 }
 
 // source is a stopped process as package capture wants it.
@@ -27,15 +27,20 @@ type source struct{ *linux.Stopped }
 func (s source) Snapshot() *snapshot.Process { return s.Process }
 func (s source) Resume() time.Duration       { return s.Stopped.Resume() }
 
+// Clone implements capture.Cloner.
+func (s source) Clone(o capture.CloneOptions) error {
+	return s.Stopped.Clone(linux.CloneOptions{Want: o.Want, Spool: o.Spool})
+}
+
 // stopper stops a process at any time, by its tracer if it has one.
 func (m *monitor) stopper(w *watched) stopper {
 	tree := w.tree
-	return func(ctx context.Context, prepare func(*snapshot.Process) error) (capture.Source, error) {
+	return func(ctx context.Context, prepare Prepare) (capture.Source, error) {
 		t, err := linux.Open(w.p.PID, m.Live.linux())
 		if err != nil {
 			return nil, err
 		}
-		if err := prepare(t.Snapshot()); err != nil {
+		if err := prepare(t.Snapshot(), t.NoClone()); err != nil {
 			t.Close()
 			return nil, err
 		}

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"procdump/capture"
+	"procdump/monitor"
+	"procdump/snapshot"
+)
+
+// gentleFrom is the size of a dump, in bytes, from which on it is taken from a
+// clone without -r. Below it the process stands about as long for a clone as it
+// does for a copy.
+const gentleFrom = 256 << 20
+
+// mayClone tells whether a clone may be made at all.
+func (r *run) mayClone() bool {
+	if r.o.Clone == CloneNever {
+		return false
+	}
+	for _, k := range r.o.Kinds {
+		if !k.Small() {
+			return true
+		}
+	}
+	return false
+}
+
+// choose says how the memory is taken. noClone is what stands against a clone.
+func (s *session) choose(j *capture.Job, p *snapshot.Process, noClone string) error {
+	o := s.run.o
+	if !s.run.mayClone() || o.Clone == CloneGently && (j.Estimate(p) < gentleFrom || p.State == 'T') {
+		return nil
+	}
+	if noClone == "" {
+		noClone = monitor.RoomForClone(p)
+	}
+	switch {
+	case noClone == "" && o.Avoid:
+		j.Method = capture.CloneOnly
+	case noClone == "":
+		j.Method = capture.Clone
+	case o.Avoid:
+		return capture.Avoided(noClone)
+	default:
+		s.stood = noClone
+	}
+	return nil
+}
