@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -113,9 +114,16 @@ func (s *Stopped) makeCopy(k *kept) error {
 	if room.Size == 0 {
 		return noClone("its stack has no room below what is in use")
 	}
-	// The clone will find something else there.
-	if err := k.keep(s.mem, room, nil); err != nil {
-		return noClone("the unused end of its stack cannot be read: %v", err)
+	// The clone will find something else there: what is put onto the stack, and
+	// the processor that the kernel writes into the thread's struct rseq (rseq(2)).
+	other := []snapshot.Range{room}
+	if area, err := ptrace.RseqArea(tid); err == nil && area != 0 && !room.Contains(area) {
+		other = append(other, s.mem.pages(snapshot.Range{Addr: area, Size: 32}))
+	}
+	for _, r := range other {
+		if err := k.keep(s.mem, r, nil); err != nil {
+			return noClone("memory of it that the clone changes cannot be read: %v", err)
+		}
 	}
 	seat, err := inject.Sit(s.thread(tid, room))
 	if err != nil {
@@ -208,13 +216,11 @@ func (s *Stopped) room() snapshot.Range {
 	}
 	if !used {
 		// It may be left for another one for a while, however deep it was: only
-		// pages that were never touched hold nothing.
-		xs, err := s.mem.Extents(low)
-		if err != nil {
+		// what is all zero is taken for unused.
+		low.Size = min(low.Size, inject.RoomFor)
+		b := make([]byte, low.Size)
+		if n, err := s.mem.ReadMemory(b, low.Addr); n < len(b) || err != nil || len(bytes.Trim(b, "\x00")) > 0 {
 			return snapshot.Range{}
-		}
-		if len(xs) > 0 {
-			low.Size = xs[0].Addr - low.Addr
 		}
 	}
 	low.Size &^= s.mem.scan.page - 1
@@ -237,6 +243,9 @@ func (s *Stopped) keepRest(k *kept, o CloneOptions) error {
 		g := &s.Process.Regions[i]
 		if !notCloned(g) || o.Want != nil && !o.Want(g) {
 			continue
+		}
+		if k.holds(g.Range) {
+			return noClone("what its first thread needs is in memory that a clone does not have")
 		}
 		err := k.keep(s.mem, s.mem.pages(g.Range), o.Spool)
 		switch {

@@ -53,6 +53,11 @@ func (k *kept) has(addr uint64) bool {
 	return i < len(k.ranges) && k.ranges[i].Contains(addr)
 }
 
+// holds tells whether something of a range is kept. It needs no order.
+func (k *kept) holds(r snapshot.Range) bool {
+	return slices.ContainsFunc(k.ranges, func(have snapshot.Range) bool { return have.Intersect(r).Size > 0 })
+}
+
 // split cuts a range of whole pages into parts of which all is kept or nothing.
 func (k *kept) split(r snapshot.Range) []snapshot.Range {
 	if k == nil {

@@ -79,24 +79,22 @@ const (
 	restartNoIntr  = -513
 	restartNoHand  = -514
 	restartBlocked = -516
-	errInterrupted = -4 // EINTR
 )
 
 // home returns the registers with which a thread goes on that finds its way back
 // by a signal frame: what the kernel would have made of an interrupted system
-// call it must make itself. One that would go on with the rest of its time
-// limit ends with EINTR, for a signal frame ends what the kernel remembers of it.
+// call it must make itself. One that the kernel would go on with for the rest of
+// its time limit has its whole time once more, for a signal frame ends what the
+// kernel remembers of it; if it was interrupted before, nobody knows any more
+// which call it was, and it ends with EINTR.
 func (r registers) home(c conventions) registers {
 	if int64(r[regOrigRAX]) < 0 {
 		return r
 	}
 	switch int64(r[regRAX]) {
-	case restartSys, restartNoIntr, restartNoHand:
+	case restartSys, restartNoIntr, restartNoHand, restartBlocked:
 		r[regRAX] = r[regOrigRAX]
 		r[regRIP] -= c.restart
-	case restartBlocked:
-		eintr := int64(errInterrupted)
-		r[regRAX] = uint64(eintr)
 	}
 	return r
 }
