@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -73,6 +72,7 @@ func startProgram(t *testing.T, name, variant string, args ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -119,20 +119,26 @@ func (p *program) check(t *testing.T) string {
 	return line
 }
 
-// leftovers are processes that the target has made, but for its own child.
+// leftovers are the processes of the target's process group, which a clone is
+// in, but for the target and the child that it has itself. One that has ended
+// and waits to be collected by the machine's first process is none.
 func leftovers(t *testing.T, pid int) (out []string) {
 	t.Helper()
-	files, _ := filepath.Glob(procPath(pid, "task", "*", "children"))
-	for _, f := range files {
-		b, _ := os.ReadFile(f)
-		for _, child := range strings.Fields(string(b)) {
-			if text, err := os.ReadFile("/proc/" + child + "/status"); err == nil {
-				out = append(out, child+" "+statusField(text, "State"))
-			}
-		}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(out) == 1 && strings.Contains(out[0], "sleeping") {
-		return nil
+	own := 0
+	for _, e := range entries {
+		other, err := strconv.Atoi(e.Name())
+		st, serr := readStat(procPath(other, "stat"))
+		if err != nil || serr != nil || st.pgrp != pid || other == pid || st.state == 'Z' && st.ppid == 1 {
+			continue
+		}
+		if own++; own == 1 && st.ppid == pid && st.state == 'S' {
+			continue
+		}
+		out = append(out, fmt.Sprintf("%d state %c child of %d", other, st.state, st.ppid))
 	}
 	return out
 }
@@ -293,4 +299,27 @@ func killedAt(t *testing.T, strace, call string, n, pid int) bool {
 		t.Fatalf("%s %d: %s", call, n, out)
 	}
 	return err != nil
+}
+
+// TestCloneOfSubreaper clones a process that orphans go to: it must be made to
+// take the clone away itself.
+func TestCloneOfSubreaper(t *testing.T) {
+	for _, variant := range []string{"", "i386"} {
+		for _, state := range []string{"read", "nothing", "epoll"} {
+			t.Run(variant+state, func(t *testing.T) {
+				b := startProgram(t, "blocked", variant, state, "subreaper")
+				for range 3 {
+					s := cloned(t, b.pid)
+					if !s.copy.Own {
+						t.Error("the clone is an orphan, and so its child after all")
+					}
+					s.Resume()
+					if l := leftovers(t, b.pid); len(l) > 0 {
+						t.Errorf("it has children left: %v", l)
+					}
+					b.check(t)
+				}
+			})
+		}
+	}
 }

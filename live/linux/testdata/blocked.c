@@ -143,6 +143,7 @@ int main(int argc, char **argv) {
 	sigaddset(&s, SIGUSR2);
 	sigaddset(&s, SIGHUP); // for the one in sigsuspend
 	sigprocmask(SIG_BLOCK, &s, NULL);
+	if (argc > 2 && !strcmp(argv[2], "subreaper")) prctl(PR_SET_CHILD_SUBREAPER, 1);
 	// Somebody to wait for.
 	if (!fork()) { prctl(PR_SET_PDEATHSIG, SIGKILL); for (;;) pause(); }
 	const char *names[] = {"read", "futex", "futex timed", "poll", "select", "epoll", "recv", "recv timed", "wait", "sigwait", "sleep", "nothing",
@@ -151,7 +152,7 @@ int main(int argc, char **argv) {
 	pthread_t t;
 	for (size_t i = 0; i < n; i++) {
 		if (!strcmp(argv[1], names[i])) mine = i;
-		else if (argc > 2) pthread_create(&t, NULL, others[i], NULL);
+		else if (argc > 2 && !strcmp(argv[2], "all")) pthread_create(&t, NULL, others[i], NULL);
 		else waiting++;
 	}
 	if (mine == n) return 2;
