@@ -76,6 +76,8 @@ func canonical(o *Options) []string {
 	add(o.Wait, "-w")
 	add(o.Tree, "-pt")
 	add(o.Kill, "-k")
+	add(o.Clone != CloneGently, "-r", fmt.Sprint(o.Clones))
+	add(o.Avoid, "-a")
 	add(o.Live, "-live")
 	addTriggers(add, o)
 	if o.Group {

@@ -86,6 +86,13 @@ func (r *run) settings(scope monitor.Scope) []Setting {
 	if o.Kill {
 		add("Kill after dump", "Enabled")
 	}
+	if o.Clone == CloneAlways {
+		text := fmt.Sprintf("Enabled (at most %d)", o.Clones)
+		if o.Avoid {
+			text += ", or no dump"
+		}
+		add("Clone", text)
+	}
 	return out
 }
 

@@ -92,6 +92,7 @@ type event struct {
 	Format      string    `json:"format"`
 	SizeBytes   int64     `json:"sizeBytes"`
 	PauseMicros int64     `json:"pauseMicros"`
+	Method      string    `json:"method"`
 	KernelPath  string    `json:"kernelPath"`
 	KernelDump  string    `json:"kernelDumpPath"`
 	Message     string    `json:"message"`
