@@ -63,18 +63,22 @@ func hasChain(s stacks, want string) bool {
 func TestKilledAtAnyMoment(t *testing.T) {
 	need.Root(t)
 	for _, name := range []string{"heartbeat", "heartbeat@i386"} {
-		t.Run(name, func(t *testing.T) { killAtRandom(t, name) })
+		for _, clones := range []string{"0", "1"} {
+			t.Run(name+" -r "+clones, func(t *testing.T) { killAtRandom(t, name, clones) })
+		}
 	}
 }
 
-func killAtRandom(t *testing.T, name string) {
+// killAtRandom aims every second time at the first moments of the stop, when a
+// clone is made.
+func killAtRandom(t *testing.T, name, clones string) {
 	rounds := 20
 	if need.Long() {
 		rounds = 200
 	}
 	v := victims.Start(t, name, "64")
 	dir := t.TempDir()
-	args := []string{"-ma", "-o", strconv.Itoa(v.PID), filepath.Join(dir, "dump.core")}
+	args := []string{"-ma", "-r", clones, "-o", strconv.Itoa(v.PID), filepath.Join(dir, "dump.core")}
 	start := time.Now()
 	if r := procdump(t, args...); r.code != 0 {
 		t.Fatal(r)
@@ -88,6 +92,9 @@ func killAtRandom(t *testing.T, name string) {
 			t.Fatal(err)
 		}
 		wait := time.Duration(random.Int64N(int64(whole)))
+		if clones != "0" && i%2 == 0 && awaitTracer(v.PID) {
+			wait = time.Duration(random.Int64N(int64(4 * time.Millisecond)))
+		}
 		time.Sleep(wait)
 		cmd.Process.Kill()
 		cmd.Wait()
@@ -96,6 +103,7 @@ func killAtRandom(t *testing.T, name string) {
 			t.Fatalf("after kill %d, %v into the dump", i, wait)
 		}
 	}
+	wantNoCopy(t, v)
 	wantAlone(t, v)
 	wantAlive(t, v)
 }
