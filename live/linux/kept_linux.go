@@ -130,7 +130,7 @@ func (k *kept) sort() {
 func (k *kept) keep(m *Memory, r snapshot.Range, spool func() (*os.File, error)) error {
 	const window = 64 << 20 // so that the list of a scattered region does not take much memory at a time
 	const piece = 1 << 20
-	buf := make([]byte, 0, piece)
+	buf := make([]byte, min(piece, r.Size))
 	k.ranges = append(k.ranges, r)
 	for at := r.Addr; at < r.End(); at += min(window, r.End()-at) {
 		xs, err := m.Extents(snapshot.Range{Addr: at, Size: min(window, r.End()-at)})
