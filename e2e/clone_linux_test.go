@@ -349,3 +349,95 @@ func TestKilledWithClone(t *testing.T) {
 		t.Errorf("its memory is %v", answer)
 	}
 }
+
+// TestCloneOfRuntimes clones processes with collectors, compilers and schedulers
+// of their own, and many threads, over and over.
+func TestCloneOfRuntimes(t *testing.T) {
+	need.Root(t)
+	for _, c := range []struct {
+		name string
+		args []string
+	}{{"python", nil}, {"java", nil}, {"node", nil}, {"goroutines", nil}, {"threads", []string{"1000"}}, {"churn", nil}, {"deep", nil}, {"altstack", nil}} {
+		t.Run(c.name, func(t *testing.T) {
+			v := victims.Start(t, c.name, c.args...)
+			path := filepath.Join(t.TempDir(), "x.core")
+			for range 3 {
+				r := procdump(t, "-ma", "-r", "-o", "-json", pidArg(v), path)
+				if r.code != 0 || !strings.Contains(r.stdout, `"method":"clone"`) {
+					t.Fatal(r)
+				}
+			}
+			if s := v.State(); s == 'T' || s == 't' || s == 'Z' {
+				t.Errorf("it is in state %c", s)
+			}
+			wantNoCopy(t, v)
+		})
+	}
+}
+
+// TestCloneOfManyThreads holds a thousand threads of a dump against those of the
+// process.
+func TestCloneOfManyThreads(t *testing.T) {
+	need.Root(t)
+	v := victims.Start(t, "threads", "1000")
+	p := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r"))
+	if p.Info.Method != "clone" || len(p.Threads) != 1001 {
+		t.Errorf("method %s, %d threads, want clone and 1001", p.Info.Method, len(p.Threads))
+	}
+	wantAlive(t, v)
+}
+
+// TestCloneNeedsMemory: in a cgroup whose limit is just above the victim there
+// is no clone, so that none can drive it into the limit.
+func TestCloneNeedsMemory(t *testing.T) {
+	need.Root(t)
+	const size = 300 << 20
+	dir := memoryGroup(t, size+96<<20)
+	v := victims.StartSpec(t, victims.Spec{Name: "dirty", Args: []string{"300"},
+		Wrap: []string{"sh", "-c", "echo $$ > " + filepath.Join(dir, "cgroup.procs") + ` && exec "$@"`, "sh"}})
+	core := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r"))
+	if core.Info.Method != "stop-and-copy" || len(core.Info.Warnings) != 1 || !strings.Contains(core.Info.Warnings[0], filepath.Base(dir)) {
+		t.Errorf("method %q, warnings %q: want stop-and-copy, and the cgroup named", core.Info.Method, core.Info.Warnings)
+	}
+	setMemoryLimit(t, dir, 3*size)
+	if core := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r")); core.Info.Method != "clone" {
+		t.Errorf("with room: method %q, warnings %q", core.Info.Method, core.Info.Warnings)
+	}
+	if answer := v.Ask(t, "check"); answer["wrong"] != "0" {
+		t.Errorf("its memory is %v", answer)
+	}
+}
+
+// memoryGroup makes a cgroup with a limit of memory, until the test ends.
+func memoryGroup(t *testing.T, limit int) string {
+	t.Helper()
+	top := "/sys/fs/cgroup/memory" // version 1
+	if _, err := os.Stat(top + "/memory.limit_in_bytes"); err != nil {
+		top = "/sys/fs/cgroup"
+		if err := os.WriteFile(top+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
+			need.Missing(t, "cgroup", err.Error())
+		}
+	}
+	dir := filepath.Join(top, "procdump-clone-"+strconv.Itoa(os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		need.Missing(t, "cgroup", err.Error())
+	}
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(10 * time.Second); syscall.Rmdir(dir) == syscall.EBUSY && time.Now().Before(deadline); {
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	setMemoryLimit(t, dir, limit)
+	return dir
+}
+
+func setMemoryLimit(t *testing.T, dir string, limit int) {
+	t.Helper()
+	file := filepath.Join(dir, "memory.limit_in_bytes")
+	if _, err := os.Stat(file); err != nil {
+		file = filepath.Join(dir, "memory.max")
+	}
+	if err := os.WriteFile(file, []byte(strconv.Itoa(limit)), 0); err != nil {
+		need.Missing(t, "cgroup", err.Error())
+	}
+}

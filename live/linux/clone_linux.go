@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"procdump/arch"
+	"procdump/internal/sys/procmem"
 	"procdump/internal/sys/ptrace"
 	"procdump/live/linux/inject"
 	"procdump/snapshot"
@@ -110,9 +112,12 @@ func (s *Stopped) makeCopy(k *kept) error {
 	if err != nil {
 		return err
 	}
-	room := s.room()
+	room := s.room(tid, s.Process.Regions)
 	if room.Size == 0 {
 		return noClone("its stack has no room below what is in use")
+	}
+	if i := s.Process.FindRegion(room.Addr); i >= 0 && notCloned(&s.Process.Regions[i]) {
+		return noClone("a clone does not have its stack")
 	}
 	// The clone will find something else there: what is put onto the stack, and
 	// the processor that the kernel writes into the thread's struct rseq (rseq(2)).
@@ -193,41 +198,50 @@ func interrupted(tid int) bool {
 	return err == nil && c.Traced && c.Event() == ptrace.EventStop && c.Signal() == int(syscall.SIGTRAP)
 }
 
+// roomWanted is as much of the stack as an injection may need: tile registers
+// (AMX) alone take 8 KiB.
+const roomWanted = 4 * inject.RoomFor
+
 // room finds the part of the process's first stack that is not in use, at its
-// end: whole pages, as many as an injection needs.
-func (s *Stopped) room() snapshot.Range {
-	const most = 4 * inject.RoomFor // tile registers (AMX) alone take 8 KiB
-	p := s.Process
-	i := slices.IndexFunc(p.Regions, func(g snapshot.Region) bool { return g.Path == "[stack]" })
+// end: whole pages. tid stands, and is one of its threads. It runs on the thread
+// that traces it.
+func (s *Stopped) room(tid int, regions []snapshot.Region) snapshot.Range {
+	i := slices.IndexFunc(regions, func(g snapshot.Region) bool { return g.Path == "[stack]" })
 	const both = snapshot.Read | snapshot.Write
-	if i < 0 || p.Regions[i].Perm&both != both || notCloned(&p.Regions[i]) {
+	if i < 0 || regions[i].Perm&both != both {
 		return snapshot.Range{}
 	}
-	g := p.Regions[i].Range
-	low := snapshot.Range{Addr: g.Addr, Size: min(g.Size, most)}
-	used := false // a thread stands in this stack: below its stack pointer nothing is in use
-	for j := range p.Threads {
-		r := &p.Threads[j].Registers
-		if sp := r.SP(); g.Contains(sp) {
+	g := regions[i].Range
+	low := snapshot.Range{Addr: g.Addr, Size: min(g.Size, roomWanted)}
+	// Below the stack pointer of a thread that stands in this stack, less the red
+	// zone, nothing is in use.
+	used := false
+	for _, h := range s.held {
+		if sp, err := ptrace.StackPointer(h.tid); err == nil && g.Contains(sp) {
 			used = true
-			end := max(sp-min(sp, r.Machine.RedZone()), g.Addr)
-			low.Size = min(low.Size, end-g.Addr)
-		}
-	}
-	if !used {
-		// It may be left for another one for a while, however deep it was: only
-		// what is all zero is taken for unused.
-		low.Size = min(low.Size, inject.RoomFor)
-		b := make([]byte, low.Size)
-		if n, err := s.mem.ReadMemory(b, low.Addr); n < len(b) || err != nil || len(bytes.Trim(b, "\x00")) > 0 {
-			return snapshot.Range{}
+			low.Size = min(low.Size, max(sp-min(sp, arch.AMD64.RedZone()), g.Addr)-g.Addr)
 		}
 	}
 	low.Size &^= s.mem.scan.page - 1
-	if low.Size < inject.RoomFor {
+	switch {
+	case low.Size >= inject.RoomFor:
+		if used || s.blank(tid, low) {
+			return low
+		}
+		// It may have been left for another stack for a while, however deep it was.
 		return snapshot.Range{}
+	case used && i > 0 && regions[i-1].End()+roomWanted < g.Addr && ptrace.Poke(tid, g.Addr-roomWanted, 0) == nil:
+		// The kernel lets a stack grow for a tracer as for the process itself.
+		return snapshot.Range{Addr: g.Addr - roomWanted, Size: roomWanted}
 	}
-	return low
+	return snapshot.Range{}
+}
+
+// blank tells whether memory is all zero.
+func (s *Stopped) blank(tid int, r snapshot.Range) bool {
+	b := make([]byte, r.Size)
+	n, err := procmem.ReadV(tid, b, []procmem.Vec{{Addr: r.Addr, Size: r.Size}})
+	return err == nil && n == len(b) && len(bytes.Trim(b, "\x00")) == 0
 }
 
 // ownInit tells whether the process is the first one of its PID namespace:
@@ -334,7 +348,15 @@ func (s *Stopped) collect(c *inject.Copy) error {
 	if err != nil {
 		return err
 	}
-	seat, err := inject.Sit(s.thread(tid, s.room()))
+	text, err := os.ReadFile(procPath(tid, "maps"))
+	if err != nil {
+		return err
+	}
+	regions, err := parseMaps(text)
+	if err != nil {
+		return err
+	}
+	seat, err := inject.Sit(s.thread(tid, s.room(tid, regions)))
 	if err != nil {
 		return err
 	}

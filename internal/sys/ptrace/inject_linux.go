@@ -76,3 +76,9 @@ func TakeEnd(tid int) bool {
 		}
 	}
 }
+
+// Poke writes a word into the memory of a stopped thread's process. Unlike
+// process_vm_writev(2) it lets a stack grow.
+func Poke(tid int, addr, word uint64) error {
+	return ptrace(unix.PTRACE_POKEDATA, tid, uintptr(addr), uintptr(word))
+}

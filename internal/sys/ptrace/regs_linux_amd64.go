@@ -1,6 +1,7 @@
 package ptrace
 
 import (
+	"encoding/binary"
 	"runtime"
 	"unsafe"
 
@@ -20,4 +21,11 @@ func SetRegs64(tid int, regs []byte) error {
 	err := ptrace(unix.PTRACE_SETREGS, tid, 0, uintptr(unsafe.Pointer(&regs[0])))
 	runtime.KeepAlive(regs)
 	return err
+}
+
+// StackPointer reads the stack pointer of a stopped thread.
+func StackPointer(tid int) (sp uint64, err error) {
+	const offset = 19 * 8 // of rsp in struct user_regs_struct (sys/user.h)
+	regs, err := Regs64(tid)
+	return binary.LittleEndian.Uint64(regs[offset:]), err
 }
