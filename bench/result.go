@@ -8,6 +8,8 @@ const (
 	nameKernel   = "kernel"
 	nameProcdump = "procdump -ma"
 	namePacked   = "procdump -ma -z"
+	nameClone    = "procdump -ma -r"
+	nameFork     = "fork(2)"
 	nameMini     = "procdump -mm"
 	nameIdle     = "nobody (noise)"
 )

@@ -61,6 +61,7 @@ func judge(results []*result) []verdict {
 	all = append(all,
 		pause("mini dump of 10 threads", byName["threads10"], mostPauseFew),
 		pause("mini dump of 1,000 threads", byName["threads1000"], mostPauseMany))
+	all = append(all, judgeClones(byName)...)
 	all = append(all, judgeWatching(byName)...)
 	return append(all, judgeKernel(byName[caseKernel])...)
 }
@@ -94,7 +95,7 @@ func memory(results []*result) verdict {
 	most, where := -1.0, ""
 	for _, res := range results {
 		for _, r := range res.rows {
-			if r.tool != nameProcdump && r.tool != namePacked && r.tool != nameMini {
+			if r.tool != nameProcdump && r.tool != namePacked && r.tool != nameMini && r.tool != nameClone {
 				continue
 			}
 			if r.err() != nil {

@@ -47,7 +47,11 @@ type victim struct {
 }
 
 func startVictim(program string, s shape) (*victim, error) {
-	v, ready, err := startAsked(program, strconv.Itoa(s.mib), strconv.Itoa(s.percent), strconv.Itoa(s.threads))
+	argv := []string{program, strconv.Itoa(s.mib), strconv.Itoa(s.percent), strconv.Itoa(s.threads)}
+	if s.huge {
+		argv = append(argv, "thp")
+	}
+	v, ready, err := startAsked(argv...)
 	if err != nil {
 		return nil, err
 	}

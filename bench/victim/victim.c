@@ -1,9 +1,10 @@
-// victim MIB PERCENT THREADS: what the benchmark dumps. It has a reservation of
+// victim MIB PERCENT THREADS [thp]: what the benchmark dumps. It has a reservation of
 // MIB of which PERCENT is touched in runs of 16 pages, and THREADS threads
 // including the one that beats: it sleeps 100 us at a time and remembers the
-// longest it was away. A line on standard input is answered by a line:
+// longest it was away. Its pages are small ones, but for "thp". A line on standard input is answered by a line:
 //
 //	gap    the longest absence in microseconds since the last answer
+//	fork   forks a child that ends at once; answers with the time of fork(2)
 //	crash  forks a copy that aborts; answers with the time until it is gone
 #define _GNU_SOURCE 1
 #include <pthread.h>
@@ -89,6 +90,15 @@ static void crash(void) {
 	printf("crash us=%ld cpu=%ld core=%d\n", micros() - start, cpu, WCOREDUMP(status) ? 1 : 0);
 }
 
+static void fork_once(void) {
+	long start = micros();
+	pid_t child = fork();
+	if (child == 0) _exit(0);
+	long us = micros() - start;
+	if (child < 0 || waitpid(child, NULL, 0) != child) us = -1;
+	printf("fork us=%ld\n", us);
+}
+
 static void start(void *(*f)(void *)) {
 	pthread_attr_t attr;
 	pthread_t t;
@@ -101,7 +111,8 @@ static void start(void *(*f)(void *)) {
 }
 
 int main(int argc, char **argv) {
-	if (argc != 4) return 2;
+	if (argc < 4 || argc > 5) return 2;
+	int thp = argc == 5 && !strcmp(argv[4], "thp");
 	size_t pages = (strtoul(argv[1], NULL, 0) << 20) / PAGE, touched = 0;
 	double share = atof(argv[2]) / 100, due = 0;
 	int threads = atoi(argv[3]);
@@ -110,7 +121,7 @@ int main(int argc, char **argv) {
 		perror("mmap");
 		return 3;
 	}
-	madvise(base, pages * PAGE, MADV_NOHUGEPAGE);
+	madvise(base, pages * PAGE, thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (size_t run = 0; run < pages; run += RUN) {
 		if ((due += share) < 0.9999) continue;
 		due -= 1;
@@ -129,6 +140,8 @@ int main(int argc, char **argv) {
 	while (fgets(line, sizeof line, stdin)) {
 		if (!strcmp(line, "crash\n"))
 			crash();
+		else if (!strcmp(line, "fork\n"))
+			fork_once();
 		else
 			printf("gap us=%ld\n", (long)atomic_exchange(&gap, 0));
 	}

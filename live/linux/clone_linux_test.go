@@ -46,9 +46,21 @@ func TestCloneConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v := victims.Start(t, name)
 			s := cloned(t, v.PID)
-			t.Logf("pause %v", s.pause)
+			if fds := descriptors(s.copy.PID); len(fds) > 0 {
+				t.Errorf("the clone has the descriptors %v", fds)
+			}
+			if st := state(t, s.copy.PID); st != 't' {
+				t.Errorf("the clone is in state %c", st)
+			}
+			if tracer := tracerPID(t, v.PID); tracer != "0" {
+				t.Errorf("the process is traced by %s", tracer)
+			}
 			snapshottest.Run(t, s.Process)
+			clone := s.copy.PID
 			s.Resume()
+			if err := syscall.Kill(clone, 0); err == nil && state(t, clone) != 'Z' {
+				t.Errorf("the clone is in state %c in the end", state(t, clone))
+			}
 		})
 	}
 }
