@@ -392,9 +392,9 @@ func TestCloneOfManyThreads(t *testing.T) {
 func TestCloneNeedsMemory(t *testing.T) {
 	need.Root(t)
 	const size = 300 << 20
-	dir := memoryGroup(t, size+96<<20)
-	v := victims.StartSpec(t, victims.Spec{Name: "dirty", Args: []string{"300"},
-		Wrap: []string{"sh", "-c", "echo $$ > " + filepath.Join(dir, "cgroup.procs") + ` && exec "$@"`, "sh"}})
+	dir := newGroup(t, "memory")
+	setMemoryLimit(t, dir, size+96<<20)
+	v := startIn(t, dir, "300")
 	core := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r"))
 	if core.Info.Method != "stop-and-copy" || len(core.Info.Warnings) != 1 || !strings.Contains(core.Info.Warnings[0], filepath.Base(dir)) {
 		t.Errorf("method %q, warnings %q: want stop-and-copy, and the cgroup named", core.Info.Method, core.Info.Warnings)
@@ -408,27 +408,55 @@ func TestCloneNeedsMemory(t *testing.T) {
 	}
 }
 
-// memoryGroup makes a cgroup with a limit of memory, until the test ends.
-func memoryGroup(t *testing.T, limit int) string {
+// TestCloneNeedsProcesses: where the process may not make another one, or its
+// child none, it goes on as before.
+func TestCloneNeedsProcesses(t *testing.T) {
+	need.Root(t)
+	for _, most := range []string{"1", "2"} {
+		dir := newGroup(t, "pids")
+		v := startIn(t, dir, "8")
+		if err := os.WriteFile(filepath.Join(dir, "pids.max"), []byte(most), 0); err != nil {
+			t.Fatal(err)
+		}
+		p := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r"))
+		if p.Info.Method != "stop-and-copy" || len(p.Info.Warnings) != 1 || !strings.Contains(p.Info.Warnings[0], "pids.max") {
+			t.Errorf("with %s: method %q, warnings %q", most, p.Info.Method, p.Info.Warnings)
+		}
+		if answer := v.Ask(t, "check"); answer["wrong"] != "0" {
+			t.Errorf("its memory is %v", answer)
+		}
+		wantNoCopy(t, v)
+	}
+}
+
+// newGroup makes a cgroup for a controller, until the test ends.
+func newGroup(t *testing.T, controller string) string {
 	t.Helper()
-	top := "/sys/fs/cgroup/memory" // version 1
-	if _, err := os.Stat(top + "/memory.limit_in_bytes"); err != nil {
+	top := "/sys/fs/cgroup/" + controller // version 1
+	if _, err := os.Stat(top + "/cgroup.procs"); err != nil {
 		top = "/sys/fs/cgroup"
-		if err := os.WriteFile(top+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
+		if err := os.WriteFile(top+"/cgroup.subtree_control", []byte("+"+controller), 0); err != nil {
 			need.Missing(t, "cgroup", err.Error())
 		}
 	}
-	dir := filepath.Join(top, "procdump-clone-"+strconv.Itoa(os.Getpid()))
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp(top, "procdump-clone-")
+	if err != nil {
 		need.Missing(t, "cgroup", err.Error())
 	}
+	// A cgroup can be removed some time after its last process ended.
 	t.Cleanup(func() {
 		for deadline := time.Now().Add(10 * time.Second); syscall.Rmdir(dir) == syscall.EBUSY && time.Now().Before(deadline); {
 			time.Sleep(10 * time.Millisecond)
 		}
 	})
-	setMemoryLimit(t, dir, limit)
 	return dir
+}
+
+// startIn starts the victim "dirty" in a cgroup.
+func startIn(t *testing.T, group, mib string) *victims.Victim {
+	t.Helper()
+	return victims.StartSpec(t, victims.Spec{Name: "dirty", Args: []string{mib},
+		Wrap: []string{"sh", "-c", "echo $$ > " + filepath.Join(group, "cgroup.procs") + ` && exec "$@"`, "sh"}})
 }
 
 func setMemoryLimit(t *testing.T, dir string, limit int) {

@@ -64,7 +64,7 @@ func (s *Stopped) Clone(o CloneOptions) error {
 	if err == nil {
 		s.Process.Info.Method = "clone"
 		if err = s.mem.moveTo(s.copy.PID, k); err != nil {
-			err = fmt.Errorf("open memory of clone: %w", err)
+			err = noClone("the memory of the clone cannot be opened: %v", err)
 		}
 	}
 	if err != nil {
@@ -111,6 +111,9 @@ func (s *Stopped) makeCopy(k *kept) error {
 	tid, err := s.seatFor()
 	if err != nil {
 		return err
+	}
+	if filtered(s.target.PID, tid) {
+		return noClone("%s", whySeccomp)
 	}
 	room := s.room(tid, s.Process.Regions)
 	if room.Size == 0 {

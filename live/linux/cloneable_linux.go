@@ -29,14 +29,23 @@ func (t *Target) NoClone() string {
 	return t.clone.why
 }
 
+const whySeccomp = "a seccomp filter watches its system calls"
+
+// filtered tells whether a seccomp filter is in force for a thread, which could
+// kill the process for a call that it does not know.
+func filtered(pid, tid int) bool {
+	b, err := os.ReadFile(procPath(pid, "task", strconv.Itoa(tid), "status"))
+	n := statusField(b, "Seccomp")
+	return err != nil || n != "" && n != "0"
+}
+
 const whyUserfault = "memory of it is registered with a userfaultfd"
 
 // prepareClone looks at what a clone needs, while the process runs.
 func (t *Target) prepareClone() *cloning {
 	c := &cloning{machine: programMachine(t.mm)}
-	status := t.base.Texts["status"]
-	if n := statusField(status, "Seccomp"); n != "" && n != "0" {
-		c.why = "a seccomp filter watches its system calls"
+	if filtered(t.PID, t.mm) {
+		c.why = whySeccomp
 		return c
 	}
 	if t.base.State == 'T' {

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"errors"
 	"syscall"
 	"time"
 
@@ -78,16 +79,24 @@ func (s *Seat) Copy(orphan bool) (*Copy, error) {
 		}
 	}
 	if err == nil {
-		err = failed
+		err = orLost(failed)
 	}
 	if err == nil {
-		err = s.strip(c.PID)
+		err = orLost(s.strip(c.PID))
 	}
 	if err != nil {
 		s.Discard(c)
 		return nil, err
 	}
 	return c, nil
+}
+
+// orLost turns the end of a child into a refusal: the process is still there.
+func orLost(err error) error {
+	if errors.Is(err, ErrGone) {
+		return refuse("the clone was killed as it was made (is memory short?)")
+	}
+	return err
 }
 
 // born takes the first stop of a child, and makes it die with its tracer.
