@@ -310,6 +310,32 @@ func TestCloneAtSignal(t *testing.T) {
 	}
 }
 
+// TestAvoidedWhileBusy: with -a a signal that comes while the dump of another one
+// is written is let pass, and its thread does not wait.
+func TestAvoidedWhileBusy(t *testing.T) {
+	need.Root(t)
+	v := victims.Start(t, "trouble")
+	tell(t, v, "alloc 150")
+	tell(t, v, "threads 2")
+	tell(t, v, "handle 10")
+	w := watch(t, "-n", "2", "-sig", "USR1", "-ma", "-z", "-r", "-a", pidArg(v), "FOLDER")
+	w.await("watching", 1)
+	tell(t, v, "raise 10")
+	w.await("initiated", 1)
+	tell(t, v, "raise 10") // the first one is being compressed
+	w.await("warning", 1)
+	w.await("complete", 1)
+	tell(t, v, "raise 10")
+	w.await("complete", 2)
+	if code := w.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if e := w.events("warning"); len(e) != 1 || !strings.Contains(e[0].Message, "skipped (-a)") {
+		t.Errorf("warnings %+v", e)
+	}
+	wantNoCopy(t, v)
+}
+
 // TestCloneOfContainer: the first process of a PID namespace, to which orphans
 // go, takes the clone away itself.
 func TestCloneOfContainer(t *testing.T) {
