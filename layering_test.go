@@ -28,17 +28,18 @@ var layers = map[string][]string{
 	"kdump":    {"snapshot", "arch"},
 	"zseek":    {},
 
-	"internal/sys":      {"arch"},
-	"internal/elfimage": {},
-	"internal/signals":  {},
-	"internal/spelling": {},
-	"live":              {"snapshot", "arch", "internal/sys", "internal/elfimage"},
-	"target":            {"internal/sys"},
-	"dumpkind":          {"snapshot", "arch"},
-	"capture":           {"snapshot", "dumpkind", "elfcore", "minidump", "zseek", "arch", "internal/sys"},
+	"internal/sys":       {"arch"},
+	"internal/elfimage":  {},
+	"internal/signals":   {},
+	"internal/spelling":  {},
+	"internal/mountinfo": {},
+	"live":               {"snapshot", "arch", "internal/sys", "internal/elfimage", "internal/mountinfo"},
+	"target":             {"internal/sys", "internal/mountinfo"},
+	"dumpkind":           {"snapshot", "arch"},
+	"capture":            {"snapshot", "dumpkind", "elfcore", "minidump", "zseek", "arch", "internal/sys"},
 
 	"trigger":     {},
-	"probe":       {"trigger", "internal/sys", "internal/spelling"},
+	"probe":       {"trigger", "internal/sys", "internal/spelling", "internal/mountinfo"},
 	"monitor":     {"trigger", "probe", "live", "capture", "target", "snapshot", "dumpkind", "internal/signals"},
 	"corepattern": {"snapshot", "arch", "elfcore", "dumpkind", "capture", "live", "target", "internal/sys", "internal/signals"},
 
@@ -46,7 +47,7 @@ var layers = map[string][]string{
 	"symbols": {"snapshot", "arch"},
 	"inspect": {"snapshot", "arch", "unwind", "symbols"},
 	"render":  {"inspect"},
-	"kernel":  {"kdump", "arch", "internal/sys", "internal/spelling"},
+	"kernel":  {"kdump", "arch", "internal/sys", "internal/spelling", "internal/mountinfo"},
 
 	"inspect/kernel": {"kdump", "kernel", "arch"},
 	"render/kernel":  {"inspect/kernel"},
@@ -77,7 +78,7 @@ var external = map[string][]string{
 }
 
 // noOS are the folders whose packages know no operating system.
-var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "internal/spelling", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render/kernel"}
+var noOS = []string{"arch", "snapshot", "elfcore", "minidump", "kdump", "dumpkind", "trigger", "zseek", "internal/signals", "internal/spelling", "internal/mountinfo", "kernel/layout", "kernel/pages", "kernel/unwind", "kernel/small", "inspect/kernel", "render/kernel"}
 
 // osPackages are those of the standard library that reach the operating system.
 var osPackages = []string{"os", "syscall", "net", "plugin", "runtime/cgo"}

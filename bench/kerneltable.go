@@ -6,8 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 )
 
 // Names of those who make dumps of kernels.
@@ -38,17 +36,11 @@ the page cache and the dumps go to memory.
 
 // writeKernelTable prints a table of the dumps of kernels, if there are any.
 func writeKernelTable(w io.Writer, results []*result) error {
-	if !slices.ContainsFunc(results, func(r *result) bool { return len(r.kernel) > 0 }) {
-		return nil
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\ncase\ttool\tbest s\tmedian s\tratio\tcpu s\tpeak RSS MiB\tsize MiB\truns")
-	var failures []string
+	t := newTable("case", "tool", "best s", "median s", "ratio", "cpu s", "peak RSS MiB", "size MiB", "runs")
 	for _, res := range results {
 		for _, r := range res.kernel {
 			if err := r.err(); err != nil {
-				fmt.Fprintf(t, "%s\t%s\tfailed\t\t\t\t\t\t%d\n", res.name, r.tool, len(r.samples))
-				failures = append(failures, fmt.Sprintf("%s, %s: %v\n", res.name, r.tool, err))
+				t.fail(err, res.name+", "+r.tool, len(r.samples), res.name, r.tool)
 				continue
 			}
 			peer := nameKernelLZO
@@ -56,19 +48,18 @@ func writeKernelTable(w io.Writer, results []*result) error {
 				peer = nameCompleteLZO
 			}
 			ratio := math.NaN()
-			if strings.HasPrefix(r.tool, "procdump") {
+			if isOwn(r) {
 				ratio = bestRatio(r, res.kernelRow(peer))
 			}
-			fmt.Fprintf(t, "%s\t%s\t%.3f\t%s\t%s\t%s\t%.0f\t%s\t%d\n", res.name, r.tool, r.best().Seconds(), figure("%.3f", r.median(wallOf)),
-				figure("%.2f", ratio), figure("%.2f", r.median(cpuOf)), float64(r.peak())/(1<<20), figure("%.1f", r.median(diskOf)), len(r.samples))
+			t.add(res.name, r.tool, fmt.Sprintf("%.3f", r.best().Seconds()), figure("%.3f", r.median(wallOf)), figure("%.2f", ratio),
+				figure("%.2f", r.median(cpuOf)), figure("%.0f", r.most(rssOf)), figure("%.1f", r.median(diskOf)), fmt.Sprint(len(r.samples)))
 		}
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, strings.Join(failures, "")+kernelLegend)
-	return err
+	return t.write(w, kernelLegend)
 }
+
+// isOwn tells whether procdump made the dumps of a row.
+func isOwn(r *row) bool { return strings.HasPrefix(r.tool, "procdump") }
 
 // kernelRow finds a contestant's row, nil if it did not take part.
 func (r *result) kernelRow(tool string) *row {
@@ -95,7 +86,7 @@ func bestRatio(a, b *row) float64 {
 func judgeKernel(r *result) []verdict {
 	peer, with := r.kernelRow(namePeerZstd), "zstd"
 	if peer == nil {
-		peer, with = r.kernelRow(nameKernelLZO), "lzo, its build has no zstd"
+		peer, with = r.kernelRow(nameKernelLZO), "its lzo"
 	}
 	zstd, snappy := r.kernelRow(nameKernelZstd), r.kernelRow(nameCompleteSnappy)
 	all := []verdict{
@@ -103,25 +94,14 @@ func judgeKernel(r *result) []verdict {
 		atMost(fmt.Sprintf("kernel, zstd: size ≤ %.2f × makedumpfile -d 31's", mostLarger), r, sizeRatio(zstd, peer), mostLarger, "%.2f", ""),
 		atMost(fmt.Sprintf("complete, snappy: time ≤ %.1f × makedumpfile -d 0's (lzo)", mostComplete), r, bestRatio(snappy, r.kernelRow(nameCompleteLZO)), mostComplete, "%.2f", ""),
 	}
-	v := verdict{fmt.Sprintf("peak RSS of converting kernel dumps ≤ %d MiB", mostRSS), "not run", notRun}
-	if r == nil {
-		return append(all, v)
+	own := func(r *result) []*row {
+		return slices.DeleteFunc(slices.Clone(r.kernel), func(x *row) bool { return !isOwn(x) })
 	}
-	v.state = pass
-	var most int64
-	for _, x := range r.kernel {
-		if !strings.HasPrefix(x.tool, "procdump") {
-			continue
-		}
-		if x.err() != nil {
-			v.state = fail
-		}
-		most = max(most, x.peak())
+	var ran []*result
+	if r != nil {
+		ran = append(ran, r)
 	}
-	if v.figure = fmt.Sprintf("%.0f MiB", float64(most)/(1<<20)); most > mostRSS<<20 {
-		v.state = fail
-	}
-	return append(all, v)
+	return append(all, memory(fmt.Sprintf("peak RSS of converting kernel dumps ≤ %d MiB", mostRSS), ran, own))
 }
 
 func sizeRatio(a, b *row) float64 {
@@ -129,25 +109,4 @@ func sizeRatio(a, b *row) float64 {
 		return math.NaN()
 	}
 	return a.median(diskOf) / b.median(diskOf)
-}
-
-// best is the shortest time of a contestant's runs.
-func (r *row) best() time.Duration {
-	if r == nil || r.err() != nil || len(r.samples) == 0 {
-		return 0
-	}
-	least := r.samples[0].wall
-	for _, s := range r.samples {
-		least = min(least, s.wall)
-	}
-	return least
-}
-
-// peak is the largest memory of a contestant's runs, in bytes.
-func (r *row) peak() int64 {
-	var most int64
-	for _, s := range r.samples {
-		most = max(most, s.rss)
-	}
-	return most
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,11 @@ func TestJudgeKernel(t *testing.T) {
 		t.Errorf("too large: %s", got)
 	}
 	var b strings.Builder
-	if err := writeKernelTable(&b, []*result{r}); err != nil || !strings.Contains(b.String(), "0.71") {
+	r.kernelRow(nameCompleteLZO).samples[0].err = errors.New("no room")
+	if err := writeKernelTable(&b, []*result{r}); err != nil || !strings.Contains(b.String(), "0.71") || !strings.Contains(b.String(), "kernel, makedumpfile -l -d 0: no room\n") {
 		t.Errorf("%v\n%s", err, &b)
+	}
+	if got := states(&result{name: caseKernel}); !strings.HasSuffix(got, "- ") {
+		t.Errorf("no tool took part: %s", got)
 	}
 }

@@ -93,6 +93,27 @@ func (r *row) spread() float64 {
 	return high / low
 }
 
+// best is the shortest time of a contestant's runs.
+func (r *row) best() time.Duration {
+	if r == nil || r.err() != nil || len(r.samples) == 0 {
+		return 0
+	}
+	least := r.samples[0].wall
+	for _, s := range r.samples {
+		least = min(least, s.wall)
+	}
+	return least
+}
+
+// most is the largest of what f takes from the samples, 0 if there are none.
+func (r *row) most(f func(sample) float64) float64 {
+	m := 0.0
+	for _, s := range r.samples {
+		m = max(m, f(s))
+	}
+	return m
+}
+
 func wallOf(s sample) float64    { return s.wall.Seconds() }
 func durableOf(s sample) float64 { return s.durable().Seconds() }
 func cpuOf(s sample) float64     { return s.cpu.Seconds() }

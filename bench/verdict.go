@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // What must hold.
@@ -57,7 +58,9 @@ func judge(results []*result) []verdict {
 	s := byName["sparse"]
 	all = append(all, atLeast(fmt.Sprintf("sparse victim: speed ≥ %.0f × gcore's", leastSparse), s,
 		ratio(s.row(nameProcdump, placeTmpfs), s.row(nameGcore, placeTmpfs), wallOf), leastSparse, ""))
-	all = append(all, memory(results))
+	all = append(all, memory(fmt.Sprintf("peak RSS of every run ≤ %d MiB", mostRSS), results, func(r *result) []*row {
+		return slices.DeleteFunc(slices.Clone(r.rows), func(x *row) bool { return x.tool != nameProcdump && x.tool != namePacked && x.tool != nameMini && x.tool != nameClone })
+	}))
 	all = append(all,
 		pause("mini dump of 10 threads", byName["threads10"], mostPauseFew),
 		pause("mini dump of 1,000 threads", byName["threads1000"], mostPauseMany))
@@ -89,22 +92,17 @@ func atLeast(what string, r *result, x, least float64, more string) verdict {
 	return verdict{what, figure("%.2f", x) + more, state}
 }
 
-// memory judges the largest peak of all runs of procdump.
-func memory(results []*result) verdict {
-	v := verdict{fmt.Sprintf("peak RSS of every run ≤ %d MiB", mostRSS), "not run", notRun}
+// memory judges the largest peak of all runs of procdump, whose rows own picks.
+func memory(what string, results []*result, own func(*result) []*row) verdict {
+	v := verdict{what, "not run", notRun}
 	most, where := -1.0, ""
 	for _, res := range results {
-		for _, r := range res.rows {
-			if r.tool != nameProcdump && r.tool != namePacked && r.tool != nameMini && r.tool != nameClone {
-				continue
-			}
+		for _, r := range own(res) {
 			if r.err() != nil {
 				return verdict{v.what, "a run failed", fail}
 			}
-			for _, s := range r.samples {
-				if x := rssOf(s); x > most {
-					most, where = x, fmt.Sprintf("%s of %s", r.tool, res.name)
-				}
+			if x := r.most(rssOf); x > most {
+				most, where = x, fmt.Sprintf("%s of %s", r.tool, res.name)
 			}
 		}
 	}

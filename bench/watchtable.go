@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
-	"strings"
-	"text/tabwriter"
 )
 
 const watchLegend = `ratio: to the row of the same figure without procdump, or with the least that can do it, round by
@@ -15,17 +12,11 @@ round; less is better. core: of one core. caught: what was seen of what there wa
 
 // writeWatchTable prints a table of the results of watching, if there are any.
 func writeWatchTable(w io.Writer, results []*result) error {
-	if !slices.ContainsFunc(results, func(r *result) bool { return len(r.watched) > 0 }) {
-		return nil
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\ncase\twho\tfigure\tmedian\tp95\tratio\tcore\tpeak RSS MiB\tcaught\truns")
-	var failures []string
+	t := newTable("case", "who", "figure", "median", "p95", "ratio", "core", "peak RSS MiB", "caught", "runs")
 	for _, res := range results {
 		for _, r := range res.watched {
 			if err := r.err(); err != nil {
-				fmt.Fprintf(t, "%s\t%s\t%s\tfailed\t\t\t\t\t\t%d\n", res.name, r.who, r.figure, len(r.readings))
-				failures = append(failures, fmt.Sprintf("%s, %s: %v\n", res.name, r.who, err))
+				t.fail(err, res.name+", "+r.who, len(r.readings), res.name, r.who, r.figure)
 				continue
 			}
 			all := r.all()
@@ -33,16 +24,11 @@ func writeWatchTable(w io.Writer, results []*result) error {
 			if len(all) >= 20 {
 				p95 = percentile(all, 95)
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", res.name, r.who, r.figure, micros(median(all)), micros(p95),
-				figure("%.2f", r.ratio()), figure("%.2f %%", r.median(coreOf)), figure("%.0f", r.most(peakOf)),
-				figure("%.1f %%", 100*r.share()), len(r.readings))
+			t.add(res.name, r.who, r.figure, micros(median(all)), micros(p95), figure("%.2f", r.ratio()), figure("%.2f %%", r.median(coreOf)),
+				figure("%.0f", r.most(peakOf)), figure("%.1f %%", 100*r.share()), fmt.Sprint(len(r.readings)))
 		}
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, strings.Join(failures, "")+watchLegend)
-	return err
+	return t.write(w, watchLegend)
 }
 
 // micros prints a duration, NaN as "-".

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -355,24 +354,13 @@ func (d *dump) sidecar(s Sidecar) string {
 		return ""
 	}
 	path := Beside(d.res.Path, suffix)
-	if err := writeFile(path, content, d.res.Output.Overwrite); err != nil {
+	flags := fsys.Durable
+	if d.res.Output.Overwrite {
+		flags |= fsys.Overwrite
+	}
+	if err := fsys.WriteFile(path, content, 0o600, flags); err != nil {
 		d.res.Warnings = append(d.res.Warnings, fmt.Sprintf("write %s: %v", path, err))
 		return ""
 	}
 	return path
-}
-
-func writeFile(path string, content []byte, overwrite bool) error {
-	f, err := fsys.CreateTemp(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer f.Discard()
-	if _, err := f.Write(content); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return f.Link(path, overwrite)
 }

@@ -1,19 +1,18 @@
 package cli
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
-	"strings"
 	"time"
 
-	"procdump/internal/sys/fsys"
 	"procdump/kdump/diskdump"
 	"procdump/kernel/capture"
 	"procdump/kernel/dumped"
 	"procdump/kernel/live"
+	"procdump/kernel/small"
 )
 
 // convertVerb makes a dump of another kind or format of a dump.
@@ -26,43 +25,21 @@ const kindUnchanged = "unchanged"
 // convertOptions is a command line of the verb convert.
 type convertOptions struct {
 	kernelOptions
-	In    string
-	AsIs  bool // no kind was given
-	Small bool
+	In   string
+	AsIs bool // no kind was given
 }
 
 // convertMain runs procdump convert with the arguments after the verb.
 func convertMain(args []string, out, errOut *os.File) int {
 	o, err := parseConvert(args)
 	if err != nil {
-		fmt.Fprintf(errOut, "procdump: %v\nprocdump convert -? explains all switches.\n", err)
-		return ExitUsage
+		return verbUsage(convertVerb, err, errOut)
 	}
-	if o.Action == ActionHelp {
+	if o.Help {
 		return printText(out, convertHelp())
 	}
-	ctx, stop := untilSignal()
-	defer stop()
-	lines := out
-	if o.Path == "-" {
-		lines = errOut // the dump has standard output for itself
-	}
-	console := NewConsole(ConsoleConfig{Out: lines, Err: errOut, JSON: o.JSON, Width: func() int { return fsys.TerminalWidth(errOut) }})
-	defer console.Close()
-	if o.JSON {
-		console.Start(append([]string{"procdump", convertVerb}, args...))
-	} else {
-		console.print(lines, "procdump "+Version+" - converts kernel dumps\n\n")
-	}
-	code, dumps := ExitOK, 1
-	if err := convertKernel(ctx, o, console, out); err != nil {
-		code, dumps = kernelExit(err), 0
-		if !errors.Is(err, errReported) {
-			console.Error(err)
-		}
-	}
-	console.End(dumps == 1, dumps, code)
-	return code
+	run := verbRun{verb: convertVerb, args: args, json: o.JSON, title: "converts kernel dumps", dumps: 1, out: o.lines(out, errOut), errOut: errOut, exit: kernelExit}
+	return run.run(func(ctx context.Context, c *Console) error { return convertKernel(ctx, o, c, out) })
 }
 
 // convertKernel converts a dump of a kernel, to stdout if the path is "-".
@@ -71,6 +48,7 @@ func convertKernel(ctx context.Context, o *convertOptions, console *Console, std
 	if err != nil {
 		return err
 	}
+	job.AsIs = o.AsIs
 	in, d, err := openKernelFile(o.In)
 	if err != nil {
 		return err
@@ -79,14 +57,14 @@ func convertKernel(ctx context.Context, o *convertOptions, console *Console, std
 	if err := notItself(in, o, job.Name, d.Time); err != nil {
 		return err
 	}
-	if isSmall(d) && !o.AsIs && !o.Small {
+	if small.Is(d) && !o.AsIs && !o.Small {
 		return fmt.Errorf("convert %s to kind %v: it is a small dump and has little memory; it can give no other kind", o.In, o.Kind)
 	}
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(kernelHeap + int64(d.MaxPFN())/2)
 	src := dumped.Open(d, dumped.Options{NoTypes: o.Kind != capture.Active})
 	if o.Small {
-		return convertSmall(o, job, src, console)
+		return convertSmall(ctx, o, job, src, console)
 	}
 	if job.Format == capture.ELF {
 		_, _ = src.Kernel() // adds the direct map, if it can be found
@@ -103,33 +81,26 @@ func convertKernel(ctx context.Context, o *convertOptions, console *Console, std
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	c.Initiated(j)
-	res, err := j.Run(ctx)
-	if err != nil {
-		c.Failed(err)
-		return fmt.Errorf("%w: %w", errReported, err)
-	}
-	c.Complete(j, res, time.Since(start))
-	return nil
+	return c.run(ctx, j)
 }
 
-// job is what is to be written and where.
-func (o *convertOptions) job(stdout *os.File) (capture.Options, error) {
-	job := capture.Options{Kind: o.Kind, Format: o.Format, Compression: o.Compression, Overwrite: o.Overwrite, AsIs: o.AsIs}
-	if o.Path == "-" {
-		if fsys.TerminalWidth(stdout) > 0 {
-			return job, usagef("", "redirect it, or name a file", "a dump is nothing to show on a terminal")
-		}
-		job.Stream = stdout
-		return job, nil
-	}
-	name, err := capture.ParseName(o.Path, o.Format)
+// convertSmall makes a small dump.
+func convertSmall(ctx context.Context, o *convertOptions, job capture.Options, src *dumped.Source, console *Console) error {
+	k, err := src.Kernel()
+	c := newKernelConsole(console, &o.kernelOptions, capture.ELF)
+	c.Source(src.Dump(), live.Guests{}, src.Warnings())
 	if err != nil {
-		return job, err
+		return fmt.Errorf("make small dump: %w", err)
 	}
-	job.Name, job.Format = name, name.Format()
-	return job, nil
+	at := src.Dump().Time
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return c.runSmall(ctx, job, at, func() ([]byte, *small.Report, error) {
+		var b bytes.Buffer
+		report, err := small.Write(&b, k, small.Options{})
+		return b.Bytes(), report, err
+	})
 }
 
 // notItself refuses to replace a dump by what is made of it.
@@ -149,87 +120,28 @@ func notItself(in *os.File, o *convertOptions, name capture.Name, at time.Time) 
 // parseConvert reads a command line without the program's name and the verb.
 // Its error is a *UsageError.
 func parseConvert(args []string) (*convertOptions, error) {
-	o := &convertOptions{AsIs: true}
-	o.Compression = diskdump.Zstd
-	given, paths := map[string]bool{}, []string(nil)
-	for only := false; len(args) > 0; {
-		arg := args[0]
-		args = args[1:]
-		if arg == "--" && !only {
-			only = true
-			continue
-		}
-		s, isSwitch := classifyConvert(arg)
-		if only || !isSwitch {
-			paths = append(paths, arg)
-			continue
-		}
-		if s == nil {
-			return nil, usagef(arg, "procdump convert -? lists the switches", "unknown switch")
-		}
-		name, value := "-"+s.name, ""
-		switch {
-		case s.value != "" && given[s.name]:
-			return nil, usagef(name, "give it once", "given twice")
-		case s.value != "" && len(args) == 0:
-			return nil, usagef(name, "type "+name+" "+s.value, "missing %s", s.value)
-		case s.value != "":
-			value, args = args[0], args[1:]
-		}
-		given[s.name] = true
-		if err := s.set(o, value); err != nil {
-			var usage *UsageError
-			if errors.As(err, &usage) {
-				return nil, usage
-			}
-			return nil, usagef(name, "", "%v", err)
-		}
-		if o.Action == ActionHelp {
-			return o, nil
-		}
+	o := &convertOptions{kernelOptions: kernelOptions{Compression: diskdump.Zstd}}
+	line, err := parseVerb(convertVerb, convertSwitches, args, &o.kernelOptions)
+	if err != nil {
+		return nil, err
 	}
-	return o, o.takeConvert(paths, given)
-}
-
-// takeConvert checks the whole and takes the paths.
-func (o *convertOptions) takeConvert(paths []string, given map[string]bool) error {
+	if line.help() {
+		o.Help = true
+		return o, nil
+	}
+	o.AsIs = !line.given["type"]
 	const form = "type procdump convert IN OUT"
+	paths := line.words
 	switch {
 	case len(paths) < 2:
-		return usagef("", form, "give the dump to convert, and where the other one goes")
+		return nil, usagef("", form, "give the dump to convert, and where the other one goes")
 	case len(paths) > 2:
-		return usagef("", form+"; quote a name that has spaces", "%q is one word too many", paths[2])
+		return nil, usagef("", form+"; quote a name that has spaces", "%q is one word too many", paths[2])
 	case paths[0] == "-":
-		return usagef("", "put it into a file first", "a dump cannot be read from standard input: its parts are needed in no order")
+		return nil, usagef("", "put it into a file first", "a dump cannot be read from standard input: its parts are needed in no order")
 	case paths[0] == "" || paths[1] == "":
-		return usagef("", form, "a path is empty")
+		return nil, usagef("", form, "a path is empty")
 	}
-	o.In = paths[0]
-	if o.Small {
-		if given["z"] && o.Compression != diskdump.Stored || given["format"] && o.Format != capture.ELF {
-			return usagef("-type", "leave out -format and -z", "a small dump is ELF and not compressed")
-		}
-		o.Format = capture.ELF
-		delete(given, "z")
-	}
-	// The other rules are those of a dump of the running kernel.
-	return o.take(paths[1:], given)
-}
-
-// classifyConvert tells whether arg has the form of a switch, and which one it
-// is: nil if there is none of that name.
-func classifyConvert(arg string) (s *convertSwitch, isSwitch bool) {
-	if len(arg) < 2 || arg[0] != '-' && arg[0] != '/' {
-		return nil, false
-	}
-	name := strings.ToLower(arg[1:])
-	if strings.HasPrefix(arg, "--") {
-		name = strings.ToLower(arg[2:])
-	}
-	for i := range convertSwitches {
-		if k := &convertSwitches[i]; name == k.name || k.also != "" && name == k.also {
-			return k, true
-		}
-	}
-	return nil, arg[0] == '-'
+	o.In, o.Path = paths[0], paths[1]
+	return o, o.takeOutput(line)
 }

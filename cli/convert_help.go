@@ -3,44 +3,10 @@ package cli
 import (
 	"fmt"
 	"strings"
-
-	"procdump/kdump/diskdump"
-	"procdump/kernel/capture"
 )
 
-// convertSwitch is a switch of the verb convert.
-type convertSwitch struct {
-	name, also string
-	value      string // what follows it; "" if nothing does
-	help       string // one line, no full stop
-	set        func(o *convertOptions, value string) error
-}
-
-// convertSwitches are all of them, in the order of the help.
-var convertSwitches = []convertSwitch{
-	{name: "type", value: "KIND", help: "what the new dump holds (default: all that IN has)",
-		set: func(o *convertOptions, v string) (err error) {
-			if o.AsIs = false; strings.EqualFold(v, kindSmall) {
-				o.Small = true
-				return nil
-			}
-			if o.Kind, err = capture.ParseKind(v); err != nil {
-				return usagef("-type", "choose complete, kernel, automatic, active or small", "unknown kind %q", v)
-			}
-			return nil
-		}},
-	{name: "format", value: "FORMAT", help: "kdump (default, for crash and drgn) or elf (for gdb, too)",
-		set: func(o *convertOptions, v string) (err error) { o.Format, err = capture.ParseFormat(v); return err }},
-	{name: "z", value: "METHOD", help: "how kdump is compressed: zstd (default), snappy, zlib, none",
-		set: func(o *convertOptions, v string) (err error) {
-			o.Compression, err = diskdump.ParseCompression(strings.ToLower(v))
-			return err
-		}},
-	{name: "o", help: "overwrite an existing file", set: func(o *convertOptions, _ string) error { o.Overwrite = true; return nil }},
-	{name: "json", help: "print one JSON object per event instead of lines",
-		set: func(o *convertOptions, _ string) error { o.JSON = true; return nil }},
-	{name: "?", also: "help", help: "print this help", set: func(o *convertOptions, _ string) error { o.Action = ActionHelp; return nil }},
-}
+// convertSwitches are those of the verb convert, in the order of the help.
+var convertSwitches = append([]verbSwitch[kernelOptions]{kindSwitch("what the new dump holds (default: all that IN has)")}, outputSwitches...)
 
 var convertSynopsis = "procdump convert [-type KIND] [SWITCHES] IN OUT"
 
@@ -63,32 +29,15 @@ func convertHelp() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "procdump %s - converts kernel dumps\n\n", Version)
 	b.WriteString("Usage: " + convertSynopsis + "\n\nSwitches\n")
-	for i := range convertSwitches {
-		s := &convertSwitches[i]
-		helpLine(&b, strings.TrimSpace("-"+s.name+" "+s.value), s.help)
-	}
-	for _, p := range convertParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
-	b.WriteString("\nExamples\n")
-	for _, e := range convertExamples {
-		fmt.Fprintf(&b, "  %s\n      %s\n", e.name, e.meaning)
-	}
+	switchLines(&b, convertSwitches)
+	helpParagraphs(&b, convertParagraphs)
+	exampleLines(&b, convertExamples)
 	return b.String()
 }
 
 // convert adds the section on converting kernel dumps.
 func (m *manPage) convert() {
 	m.paragraphs("CONVERTING KERNEL DUMPS", convertParagraphs)
-	m.line(".PP")
-	m.text("The switches of procdump convert are these:")
-	for i := range convertSwitches {
-		s := &convertSwitches[i]
-		m.line(".TP")
-		m.line("%s", manUsage(&spec{name: s.name, values: strings.Fields(s.value)}))
-		m.text(capital(s.help) + ".")
-	}
-	for _, e := range convertExamples {
-		m.term(e.name, e.meaning+".")
-	}
+	manSwitches(m, convertVerb, convertSwitches)
+	m.terms(convertExamples)
 }

@@ -65,7 +65,7 @@ func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read dump %q: %w", path, err)
 	}
-	if isProcess(d) {
+	if d.OfProcess() {
 		return nil, fmt.Errorf("read dump %q: it is the core dump of a process; converting process dumps is not available yet", path)
 	}
 	return d, nil
@@ -91,24 +91,4 @@ func compressedWhole(head []byte) string {
 		return "it is compressed as a whole; decompress it first (gzip -d)"
 	}
 	return ""
-}
-
-// Types of notes that cores of processes have and those of kernels do not
-// (include/uapi/linux/elf.h).
-const (
-	noteAuxv = 6          // NT_AUXV
-	noteFile = 0x46494c45 // NT_FILE
-)
-
-// isProcess tells whether a core dump is that of a process.
-func isProcess(d *kdump.Dump) bool {
-	if d.VMCoreInfo != nil {
-		return false
-	}
-	for _, n := range d.Notes {
-		if n.Name == "CORE" && (n.Type == noteAuxv || n.Type == noteFile) {
-			return true
-		}
-	}
-	return false
 }

@@ -52,6 +52,13 @@ func helpTerms(b *strings.Builder, terms []term) {
 	}
 }
 
+// helpParagraphs adds paragraphs with an empty line before each.
+func helpParagraphs(b *strings.Builder, paragraphs []string) {
+	for _, p := range paragraphs {
+		b.WriteString("\n" + wrap(p, 0))
+	}
+}
+
 func helpLine(b *strings.Builder, label, meaning string) {
 	fmt.Fprintf(b, "  %-*s%s\n", helpColumn-2, label, meaning)
 }

@@ -35,10 +35,10 @@ const inspectHeap = 64 << 20
 
 var inspectSynopsis = "procdump inspect [-json] [-o] DUMP [OUT]"
 
-var inspectSwitches = []term{
-	{"-json", "write one JSON object instead of text"},
-	{"-o", "overwrite OUT if it is there"},
-	{"-?", "print this help"},
+var inspectSwitches = []verbSwitch[inspectOptions]{
+	{name: "json", help: "write one JSON object instead of text", set: func(o *inspectOptions, _ string) error { o.JSON = true; return nil }},
+	{name: "o", help: "overwrite OUT if it is there", set: func(o *inspectOptions, _ string) error { o.Overwrite = true; return nil }},
+	verbHelp[inspectOptions](),
 }
 
 var inspectParagraphs = []string{
@@ -58,56 +58,31 @@ var inspectExamples = []term{
 func inspectHelp() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "procdump %s - says what a kernel dump tells\n\nUsage: %s\n\nSwitches\n", Version, inspectSynopsis)
-	for _, s := range inspectSwitches {
-		helpLine(&b, s.name, s.meaning)
-	}
-	for _, p := range inspectParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
-	b.WriteString("\nExamples\n")
-	for _, e := range inspectExamples {
-		fmt.Fprintf(&b, "  %s\n      %s\n", e.name, e.meaning)
-	}
+	switchLines(&b, inspectSwitches)
+	helpParagraphs(&b, inspectParagraphs)
+	exampleLines(&b, inspectExamples)
 	return b.String()
 }
 
 // inspect adds the section on what a dump tells.
 func (m *manPage) inspect() {
 	m.paragraphs("INSPECTING DUMPS", inspectParagraphs)
-	m.line(".PP")
-	m.text("The switches of procdump inspect are these:")
-	for _, s := range inspectSwitches {
-		m.term(s.name, capital(s.meaning)+".")
-	}
-	for _, e := range inspectExamples {
-		m.term(e.name, e.meaning+".")
-	}
+	manSwitches(m, inspectVerb, inspectSwitches)
+	m.terms(inspectExamples)
 }
 
 // parseInspect reads a command line without the program's name and the verb.
 // Its error is a *UsageError.
 func parseInspect(args []string) (*inspectOptions, error) {
 	o := &inspectOptions{}
-	var files []string
-	for only := false; len(args) > 0; args = args[1:] {
-		arg := args[0]
-		if only || arg == "" || arg == "-" || arg[0] != '-' {
-			files = append(files, arg)
-			continue
-		}
-		switch strings.ToLower(strings.TrimLeft(arg, "-")) {
-		case "":
-			only = true
-		case "json":
-			o.JSON = true
-		case "o":
-			o.Overwrite = true
-		case "?", "h", "help":
-			return &inspectOptions{Help: true}, nil
-		default:
-			return nil, usagef(arg, "the switches are -json, -o and -?; a file of that name is ./"+arg, "unknown switch")
-		}
+	line, err := parseVerb(inspectVerb, inspectSwitches, args, o)
+	if err != nil {
+		return nil, err
 	}
+	if line.help() {
+		return &inspectOptions{Help: true}, nil
+	}
+	files := line.words
 	switch len(files) {
 	case 0:
 		return nil, usagef("", "name the file", "no dump is given")
@@ -117,13 +92,13 @@ func parseInspect(args []string) (*inspectOptions, error) {
 			o.Out = files[1]
 		}
 	default:
-		return nil, usagef(files[2], "one dump and, perhaps, a file for the report", "too many files")
+		return nil, usagef("", "name one dump and, perhaps, a file for the report", "%q is one word too many", files[2])
 	}
 	if slices.Contains(files, "") {
 		return nil, usagef("", "name the file", "a path is empty")
 	}
 	if o.In == "-" {
-		return nil, usagef("-", "write the dump to a file first", "a dump is read in many places, and so not from standard input")
+		return nil, usagef("", "put it into a file first", "a dump cannot be read from standard input: its parts are needed in no order")
 	}
 	return o, nil
 }
@@ -132,8 +107,7 @@ func parseInspect(args []string) (*inspectOptions, error) {
 func inspectMain(args []string, out, errOut *os.File) int {
 	o, err := parseInspect(args)
 	if err != nil {
-		fmt.Fprintf(errOut, "procdump: %v\nprocdump inspect -? explains all switches.\n", err)
-		return ExitUsage
+		return verbUsage(inspectVerb, err, errOut)
 	}
 	if o.Help {
 		return printText(out, inspectHelp())

@@ -1,32 +1,19 @@
 package cli
 
 import (
-	"compress/gzip"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"procdump/inspect/kernel/kerneltest"
 )
 
 // inspectSample is a small dump of a kernel.
 func inspectSample(t *testing.T) string {
 	t.Helper()
-	f, err := os.Open("../inspect/kernel/testdata/null.elf.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), "small.elf")
-	if err := os.WriteFile(file, b, 0o600); err != nil {
+	if err := os.WriteFile(file, kerneltest.Small(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -35,25 +22,7 @@ func inspectSample(t *testing.T) string {
 // inspected runs procdump inspect.
 func inspected(t *testing.T, args ...string) (code int, out, errOut string) {
 	t.Helper()
-	var files [2]*os.File
-	for i := range files {
-		f, err := os.Create(filepath.Join(t.TempDir(), "out"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		files[i] = f
-	}
-	code = Main(append([]string{"inspect"}, args...), files[0], files[1])
-	var text [2]string
-	for i, f := range files {
-		b, err := os.ReadFile(f.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		text[i] = string(b)
-	}
-	return code, text[0], text[1]
+	return typed(t, append([]string{"inspect"}, args...)...)
 }
 
 func TestInspect(t *testing.T) {
@@ -111,7 +80,7 @@ func TestInspectErrors(t *testing.T) {
 	}{
 		{nil, ExitUsage, "no dump is given"},
 		{[]string{"-x", "f"}, ExitUsage, "unknown switch"},
-		{[]string{"a", "b", "c"}, ExitUsage, "too many files"},
+		{[]string{"a", "b", "c"}, ExitUsage, "is one word too many"},
 		{[]string{"-"}, ExitUsage, "file first"},
 		{[]string{""}, ExitUsage, "a path is empty"},
 		{[]string{"a", ""}, ExitUsage, "a path is empty"},

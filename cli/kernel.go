@@ -3,11 +3,9 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"runtime/debug"
-	"time"
 
 	"procdump/internal/sys/fsys"
 	"procdump/kernel/capture"
@@ -21,34 +19,21 @@ func kernelMain(args []string, out, errOut *os.File) int {
 	}
 	o, err := parseKernel(args)
 	if err != nil {
-		fmt.Fprintf(errOut, "procdump: %v\nprocdump kernel -? explains all switches.\n", err)
-		return ExitUsage
+		return verbUsage(kernelVerb, err, errOut)
 	}
-	if o.Action == ActionHelp {
+	if o.Help {
 		return printText(out, kernelHelp())
 	}
-	ctx, stop := untilSignal()
-	defer stop()
-	lines := out
+	run := verbRun{verb: kernelVerb, args: args, json: o.JSON, title: "writes dumps of the running kernel", dumps: 1, out: o.lines(out, errOut), errOut: errOut, exit: kernelExit}
+	return run.run(func(ctx context.Context, c *Console) error { return dumpKernel(ctx, o, c, out) })
+}
+
+// lines is where lines go: the dump may have standard output for itself.
+func (o *kernelOptions) lines(out, errOut *os.File) *os.File {
 	if o.Path == "-" {
-		lines = errOut // the dump has standard output for itself
+		return errOut
 	}
-	console := NewConsole(ConsoleConfig{Out: lines, Err: errOut, JSON: o.JSON, Width: func() int { return fsys.TerminalWidth(errOut) }})
-	defer console.Close()
-	if o.JSON {
-		console.Start(append([]string{"procdump", kernelVerb}, args...))
-	} else {
-		console.print(lines, "procdump "+Version+" - writes dumps of the running kernel\n\n")
-	}
-	code, dumps := ExitOK, 1
-	if err := dumpKernel(ctx, o, console, out); err != nil {
-		code, dumps = kernelExit(err), 0
-		if !errors.Is(err, errReported) {
-			console.Error(err)
-		}
-	}
-	console.End(dumps == 1, dumps, code)
-	return code
+	return out
 }
 
 // errReported marks an error that the console has printed.
@@ -75,18 +60,9 @@ const kernelHeap = 40 << 20
 
 // dumpKernel dumps the running kernel, to stdout if the path is "-".
 func dumpKernel(ctx context.Context, o *kernelOptions, console *Console, stdout *os.File) error {
-	job := capture.Options{Kind: o.Kind, Format: o.Format, Compression: o.Compression, Overwrite: o.Overwrite}
-	if o.Path == "-" {
-		if fsys.TerminalWidth(stdout) > 0 {
-			return usagef("", "redirect it, or name a file", "a dump is nothing to show on a terminal")
-		}
-		job.Stream = stdout
-	} else {
-		name, err := capture.ParseName(o.Path, o.Format)
-		if err != nil {
-			return err
-		}
-		job.Name, job.Format = name, name.Format()
+	job, err := o.job(stdout)
+	if err != nil {
+		return err
 	}
 	if o.Small {
 		return dumpSmall(ctx, o, job, console)
@@ -99,23 +75,33 @@ func dumpKernel(ctx context.Context, o *kernelOptions, console *Console, stdout 
 	// A collection changes pages of the memory that is dumped.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(kernelHeap + heapForPages(src, o.Kind))
-	d := newKernelConsole(console, o, job.Format)
-	d.Source(src.Dump(), src.Guests, src.Warnings)
-	job.Progress = func(done, total uint64) { d.Progress(int64(done), int64(total)) }
+	c := newKernelConsole(console, o, job.Format)
+	c.Source(src.Dump(), src.Guests, src.Warnings)
+	job.Progress = func(done, total uint64) { c.Progress(int64(done), int64(total)) }
 	j := capture.NewJob(src, job)
 	defer j.Discard()
 	if err := j.Prepare(ctx); err != nil {
 		return err
 	}
-	start := time.Now()
-	d.Initiated(j)
-	res, err := j.Run(ctx)
-	if err != nil {
-		d.Failed(err)
-		return fmt.Errorf("%w: %w", errReported, err)
+	return c.run(ctx, j)
+}
+
+// job is what is to be written and where, to stdout if the path is "-".
+func (o *kernelOptions) job(stdout *os.File) (capture.Options, error) {
+	job := capture.Options{Kind: o.Kind, Format: o.Format, Compression: o.Compression, Overwrite: o.Overwrite}
+	if o.Path == "-" {
+		if fsys.TerminalWidth(stdout) > 0 {
+			return job, usagef("", "redirect it, or name a file", "a dump is nothing to show on a terminal")
+		}
+		job.Stream = stdout
+		return job, nil
 	}
-	d.Complete(j, res, time.Since(start))
-	return nil
+	name, err := capture.ParseName(o.Path, o.Format)
+	if err != nil {
+		return job, err
+	}
+	job.Name, job.Format = name, name.Format()
+	return job, nil
 }
 
 // heapForPages is how much memory is kept for each page of the machine: a bit

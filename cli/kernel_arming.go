@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strings"
 
-	"procdump/internal/sys/fsys"
 	"procdump/internal/sys/kexec"
 	"procdump/kernel/arm"
 	"procdump/kernel/settings"
@@ -38,31 +37,17 @@ func armMain(args []string, out, errOut *os.File) int {
 }
 
 // armVerbMain runs one of the verbs about the crash kernel.
-func armVerbMain(verb string, switches []armSwitch, args []string, out, errOut *os.File, run func(context.Context, *armOptions, *Console) error) int {
+func armVerbMain(verb string, switches []verbSwitch[armOptions], args []string, out, errOut *os.File, run func(context.Context, *armOptions, *Console) error) int {
+	words := kernelVerb + " " + verb
 	o, err := parseArm(verb, switches, args)
 	if err != nil {
-		fmt.Fprintf(errOut, "procdump: %v\nprocdump kernel %s -? explains the switches.\n", err, verb)
-		return ExitUsage
+		return verbUsage(words, err, errOut)
 	}
 	if o.Help {
 		return printText(out, armHelp())
 	}
-	ctx, stop := untilSignal()
-	defer stop()
-	console := NewConsole(ConsoleConfig{Out: out, Err: errOut, JSON: o.JSON, Width: func() int { return fsys.TerminalWidth(errOut) }})
-	defer console.Close()
-	if o.JSON {
-		console.Start(append([]string{"procdump", kernelVerb, verb}, args...))
-	}
-	code := ExitOK
-	if err := run(ctx, o, console); err != nil {
-		console.Error(err)
-		code = armExit(err)
-	}
-	if o.JSON {
-		console.End(code == ExitOK, 0, code)
-	}
-	return code
+	v := verbRun{verb: words, args: args, json: o.JSON, out: out, errOut: errOut, exit: armExit}
+	return v.run(func(ctx context.Context, c *Console) error { return run(ctx, o, c) })
 }
 
 // armExit is the exit code for an error of these verbs.
@@ -72,11 +57,7 @@ func armExit(err error) int {
 			return ExitPermission
 		}
 	}
-	var wrong *settings.Error
-	if errors.As(err, &wrong) && wrong.File == "" {
-		return ExitUsage
-	}
-	return kernelExit(err)
+	return configExit(err)
 }
 
 // arming is one run of procdump kernel arm.
@@ -359,12 +340,13 @@ func (a *arming) disarm() error {
 	if d.Unit && a.system.Systemd() {
 		a.reloadSystemd()
 	}
-	// What was set aside is of no use any more.
+	// What was set aside is of no use any more, whatever the settings are.
 	set, err := settings.Load(a.settingsFile)
-	if err == nil {
-		err = a.manager(set).Release()
-	}
 	if err != nil {
+		a.console.Warning(err.Error())
+		set = settings.Default()
+	}
+	if err := a.manager(set).Release(); err != nil {
 		a.console.Warning(err.Error())
 	}
 	c := a.console

@@ -44,43 +44,21 @@ func armHelp() string {
 	}
 	for _, v := range []struct {
 		verb     string
-		switches []armSwitch
+		switches []verbSwitch[armOptions]
 	}{{armVerb, armSwitches}, {disarmVerb, disarmSwitches}, {statusVerb, statusSwitches}} {
 		b.WriteString("\nSwitches of " + v.verb + "\n")
-		for _, s := range v.switches {
-			if s.help != "" {
-				helpLine(&b, strings.TrimSpace("-"+s.name+" "+s.value), s.help)
-			}
-		}
+		switchLines(&b, v.switches)
 	}
-	for _, p := range armParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
+	helpParagraphs(&b, armParagraphs)
 	b.WriteString("\n" + wrap("KIND is one of those that procdump kernel -? explains, PLACE a folder on a disk or a block device of its own. The settings are in "+settings.File+
 		"; procdump kernel config shows and changes all of them.", 0))
-	b.WriteString("\nExamples\n")
-	for _, e := range armExamples {
-		fmt.Fprintf(&b, "  %s\n      %s\n", e.name, e.meaning)
-	}
+	exampleLines(&b, armExamples)
 	return b.String()
 }
 
 // arm adds the crash kernel to the section on dumps of the kernel.
 func (m *manPage) arm() {
-	for _, p := range armParagraphs {
-		m.line(".PP")
-		m.text(p)
-	}
-	m.line(".PP")
-	m.text("The switches of procdump kernel arm are these:")
-	for _, s := range armSwitches {
-		if s.help != "" {
-			m.line(".TP")
-			m.line("%s", manUsage(&spec{name: s.name, values: strings.Fields(s.value)}))
-			m.text(capital(s.help) + ".")
-		}
-	}
-	for _, e := range armExamples {
-		m.term(e.name, e.meaning+".")
-	}
+	m.more(armParagraphs)
+	manSwitches(m, kernelVerb+" "+armVerb, armSwitches)
+	m.terms(armExamples)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -39,8 +40,8 @@ func TestParseArm(t *testing.T) {
 		"-type":           "missing KIND",
 		"-to":             "missing PLACE",
 		"-to a -to b":     "given twice",
-		"-format elf":     "not a switch of procdump kernel arm",
-		"/mnt":            "not a switch of procdump kernel arm",
+		"-format elf":     "unknown switch; procdump kernel arm -? lists the switches",
+		"/mnt":            `"/mnt" is no switch, and procdump kernel arm takes nothing else`,
 		"-boot -test":     "by the settings alone",
 		"-boot -type all": "by the settings alone",
 	} {
@@ -202,6 +203,40 @@ func TestBootNone(t *testing.T) {
 	c.Flush()
 	if _, statErr := os.Lstat(reserved); err != nil || !errors.Is(statErr, os.ErrNotExist) {
 		t.Errorf("%v; the space set aside: %v\n%s", err, statErr, out)
+	}
+}
+
+// TestDisarmDamagedSettings gives back what was set aside, and says what is wrong
+// with the settings.
+func TestDisarmDamagedSettings(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there are crash kernels on Linux only")
+	}
+	dir := t.TempDir()
+	reserved := filepath.Join(dir, "crash", space.ReservedName)
+	state := fmt.Sprintf(`{"file": %q, "reserved": 4096}`, reserved)
+	file := filepath.Join(dir, "kernel.toml")
+	if err := errors.Join(os.Mkdir(filepath.Dir(reserved), 0o700), os.WriteFile(reserved, make([]byte, 4096), 0o600),
+		os.WriteFile(filepath.Join(dir, "state.json"), []byte(state), 0o600), os.WriteFile(file, []byte("kind = 5\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	c, out := armConsole(t)
+	manager := func(s settings.Settings) *space.Manager {
+		s.Folder = filepath.Join(dir, "none") // not this machine's own
+		m := space.New(s)
+		m.StateFile = filepath.Join(dir, "state.json")
+		return m
+	}
+	a := &arming{o: &armOptions{}, console: c, system: &arm.System{Root: dir}, settingsFile: file, manager: manager}
+	if err := a.disarm(); err != nil {
+		t.Fatal(err)
+	}
+	c.Flush()
+	if _, err := os.Lstat(reserved); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the space set aside: %v", err)
+	}
+	if !strings.Contains(out.String(), file+", line 1: kind: ") {
+		t.Errorf("nothing is said of the settings:\n%s", out)
 	}
 }
 

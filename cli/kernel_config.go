@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,12 +9,13 @@ import (
 	"runtime"
 	"strings"
 
-	"procdump/internal/sys/fsys"
 	"procdump/kernel/settings"
 )
 
 // configVerb is the word after kernel that shows and changes the settings.
 const configVerb = "config"
+
+const configWords = kernelVerb + " " + configVerb
 
 const configSynopsis = "procdump kernel config [KEY | KEY=VALUE ...] [-json]"
 
@@ -35,29 +37,20 @@ func configHelp() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "procdump %s - shows and changes the settings of dumps at a crash\n\n", Version)
 	b.WriteString("Usage: " + configSynopsis + "\n")
-	for _, p := range configParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
+	helpParagraphs(&b, configParagraphs)
 	b.WriteString("\nKeys\n")
 	for _, k := range settings.Keys() {
 		helpLine(&b, k.Name, k.Values)
 	}
 	b.WriteString("\nSwitches\n")
-	helpLine(&b, "-json", "print JSON events instead of lines")
-	helpLine(&b, "-?", "print this help")
-	b.WriteString("\nExamples\n")
-	for _, e := range configExamples {
-		fmt.Fprintf(&b, "  %s\n      %s\n", e.name, e.meaning)
-	}
+	switchLines(&b, configSwitches)
+	exampleLines(&b, configExamples)
 	return b.String()
 }
 
 // config adds the settings to the section on dumps of the kernel.
 func (m *manPage) config() {
-	for _, p := range configParagraphs {
-		m.line(".PP")
-		m.text(p)
-	}
+	m.more(configParagraphs)
 	for _, k := range settings.Keys() {
 		text := k.Meaning + ". Values: " + k.Values + ". Default: " + k.Text(settings.Default()) + "."
 		if len(k.Windows) > 0 {
@@ -65,9 +58,7 @@ func (m *manPage) config() {
 		}
 		m.term(k.Name, text)
 	}
-	for _, e := range configExamples {
-		m.term(e.name, e.meaning+".")
-	}
+	m.terms(configExamples)
 }
 
 // configOptions is a command line of the verb.
@@ -77,24 +68,29 @@ type configOptions struct {
 	Set        []string // KEY=VALUE
 }
 
+var configSwitches = []verbSwitch[configOptions]{
+	{name: "json", help: "print JSON events instead of lines", set: func(o *configOptions, _ string) error { o.JSON = true; return nil }},
+	verbHelp[configOptions](),
+}
+
 // parseConfig reads a command line after the verb. Its error is a *UsageError.
 func parseConfig(args []string) (*configOptions, error) {
 	o := &configOptions{}
-	for _, arg := range args {
-		switch strings.ToLower(arg) {
-		case "-?", "/?", "-help", "--help":
-			return &configOptions{Help: true}, nil
-		case "-json", "--json", "/json":
-			o.JSON = true
-			continue
-		}
+	line, err := parseVerb(configWords, configSwitches, args, o)
+	if err != nil {
+		return nil, err
+	}
+	if line.help() {
+		return &configOptions{Help: true}, nil
+	}
+	for _, word := range line.words {
 		switch {
-		case strings.HasPrefix(arg, "-"), arg == "":
-			return nil, usagef(arg, "write KEY or KEY=VALUE", "not a switch of procdump kernel config")
-		case strings.Contains(arg, "="):
-			o.Set = append(o.Set, arg)
+		case word == "":
+			return nil, usagef("", "write KEY or KEY=VALUE", "a word is empty")
+		case strings.Contains(word, "="):
+			o.Set = append(o.Set, word)
 		default:
-			o.Show = append(o.Show, arg)
+			o.Show = append(o.Show, word)
 		}
 	}
 	if len(o.Show) > 0 && len(o.Set) > 0 {
@@ -107,27 +103,16 @@ func parseConfig(args []string) (*configOptions, error) {
 func configMain(args []string, out, errOut *os.File) int {
 	o, err := parseConfig(args)
 	if err != nil {
-		fmt.Fprintf(errOut, "procdump: %v\nprocdump kernel config -? explains the rest.\n", err)
-		return ExitUsage
+		return verbUsage(configWords, err, errOut)
 	}
 	if o.Help {
 		return printText(out, configHelp())
 	}
-	console := NewConsole(ConsoleConfig{Out: out, Err: errOut, JSON: o.JSON, Width: func() int { return fsys.TerminalWidth(errOut) }})
-	defer console.Close()
-	if o.JSON {
-		console.Start(append([]string{"procdump", kernelVerb, configVerb}, args...))
-	}
-	c := &config{options: o, console: console, file: settings.File, loaded: crashKernelLoaded}
-	code := ExitOK
-	if err := c.run(); err != nil {
-		console.Error(err)
-		code = configExit(err)
-	}
-	if o.JSON {
-		console.End(code == ExitOK, 0, code)
-	}
-	return code
+	v := verbRun{verb: configWords, args: args, json: o.JSON, out: out, errOut: errOut, exit: configExit}
+	return v.run(func(_ context.Context, console *Console) error {
+		c := &config{options: o, console: console, file: settings.File, loaded: crashKernelLoaded}
+		return c.run()
+	})
 }
 
 // configExit is the exit code for an error: what is wrong on the command line

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ func newKernelConsole(c *Console, o *kernelOptions, format capture.Format) *kern
 	k := &kernelConsole{
 		DumpConsole: c.Process(Process{Name: "kernel"}, false).Dump(1),
 		kind:        o.Kind.String(), format: format.String(), compress: o.Compression, kernel: o.Kind, stream: o.Path == "-",
+	}
+	if o.Small {
+		k.kind = kindSmall
 	}
 	if format == capture.FormatAuto {
 		k.format = capture.KDump.String()
@@ -67,6 +71,24 @@ func (k *kernelConsole) Source(d *kdump.Dump, guests live.Guests, warnings []str
 	for _, w := range warnings {
 		k.console.Warning(w)
 	}
+}
+
+// run writes the dump that j has prepared, and prints its course.
+func (k *kernelConsole) run(ctx context.Context, j *capture.Job) error {
+	start := time.Now()
+	k.Initiated(j)
+	res, err := j.Run(ctx)
+	if err != nil {
+		return k.failed(err)
+	}
+	k.Complete(j, res, time.Since(start))
+	return nil
+}
+
+// failed prints why there is no dump, and returns an error that says so.
+func (k *kernelConsole) failed(err error) error {
+	k.Failed(err)
+	return fmt.Errorf("%w: %w", errReported, err)
 }
 
 // Initiated prints that the dump is about to be written, and how large it is
@@ -141,17 +163,16 @@ func (k *kernelConsole) Complete(j *capture.Job, r *capture.Result, elapsed time
 
 // summary is the closing lines of a dump.
 func (k *kernelConsole) summary(r *capture.Result, leftOut, open []string, elapsed time.Duration) string {
-	var b strings.Builder
-	row := func(name, value string) { fmt.Fprintf(&b, "  %-8s %s\n", name, value) }
+	var b closing
 	if r.Path != "" {
-		row("file", oneLine(r.Path))
+		b.row("file", oneLine(r.Path))
 	}
 	size := sizeText(r.Size)
 	if r.Disk >= 0 {
 		size += ", " + sizeText(r.Disk) + " on disk"
 	}
-	row("size", size)
-	row("time", fmt.Sprintf("%.2f s", elapsed.Seconds()))
+	b.row("size", size)
+	b.row("time", fmt.Sprintf("%.2f s", elapsed.Seconds()))
 	held := fmt.Sprintf("%d pages, %s", r.Pages, sizeText(int64(r.Pages)*int64(k.page)))
 	if r.Zero > 0 {
 		held += fmt.Sprintf("; %d of zeros", r.Zero)
@@ -159,17 +180,11 @@ func (k *kernelConsole) summary(r *capture.Result, leftOut, open []string, elaps
 	if r.Late > 0 {
 		held += fmt.Sprintf("; %d came into use meanwhile", r.Late)
 	}
-	row("memory", held)
+	b.row("memory", held)
 	if len(leftOut) > 0 {
-		row("left out", strings.Join(leftOut, ", "))
+		b.row("left out", strings.Join(leftOut, ", "))
 	}
-	for i, o := range open {
-		name := ""
-		if i == 0 {
-			name = "open"
-		}
-		row(name, o)
-	}
+	b.row("open", open...)
 	return b.String()
 }
 

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"procdump/kernel/capture"
@@ -51,21 +50,11 @@ func kernelHelp() string {
 		b.WriteString("  " + k.name + text[2+len(k.name):])
 	}
 	b.WriteString("\nSwitches\n")
-	for i := range kernelSwitches {
-		if s := &kernelSwitches[i]; !s.later {
-			helpLine(&b, strings.TrimSpace("-"+s.name+" "+s.value), s.help)
-		}
-	}
-	for _, p := range kernelParagraphs {
-		b.WriteString("\n" + wrap(p, 0))
-	}
-	for _, p := range append(slices.Clone(armParagraphs), configParagraphs...) {
-		b.WriteString("\n" + wrap(p, 0))
-	}
-	b.WriteString("\nExamples\n")
-	for _, e := range kernelExamples {
-		fmt.Fprintf(&b, "  %s\n      %s\n", e.name, e.meaning)
-	}
+	switchLines(&b, kernelSwitches)
+	helpParagraphs(&b, kernelParagraphs)
+	helpParagraphs(&b, armParagraphs)
+	helpParagraphs(&b, configParagraphs)
+	exampleLines(&b, kernelExamples)
 	return b.String()
 }
 
@@ -75,18 +64,8 @@ func (m *manPage) kernel() {
 	m.line(".PP")
 	m.text("KIND of -type is one of these:")
 	m.terms(kernelKinds)
-	m.line(".PP")
-	m.text("The switches of procdump kernel are these:")
-	for i := range kernelSwitches {
-		if s := &kernelSwitches[i]; !s.later {
-			m.line(".TP")
-			m.line("%s", manUsage(&spec{name: s.name, values: strings.Fields(s.value)}))
-			m.text(capital(s.help) + ".")
-		}
-	}
-	for _, e := range kernelExamples {
-		m.term(e.name, e.meaning+".")
-	}
+	manSwitches(m, kernelVerb, kernelSwitches)
+	m.terms(kernelExamples)
 	m.arm()
 	m.config()
 }

@@ -16,6 +16,9 @@ import (
 	"procdump/kernel/small"
 )
 
+// kindSmall is the kind of dump that package small writes.
+const kindSmall = "small"
+
 // errNoProcess says that the process whose kernel side is wanted is not there.
 var errNoProcess = errors.New("no such process")
 
@@ -77,27 +80,32 @@ func dumpSmall(ctx context.Context, o *kernelOptions, job capture.Options, conso
 		return err
 	}
 	defer k.Close()
-	d := newKernelConsole(console, o, capture.ELF)
-	d.kind = kindSmall
-	d.Source(k.source.Dump(), k.source.Guests, k.source.Warnings)
+	c := newKernelConsole(console, o, capture.ELF)
+	c.Source(k.source.Dump(), k.source.Guests, k.source.Warnings)
+	return c.runSmall(ctx, job, start, func() ([]byte, *small.Report, error) { return k.dump(o.PID) })
+}
+
+// runSmall writes the small dump that dump makes, of the time at, and prints its
+// course.
+func (k *kernelConsole) runSmall(ctx context.Context, job capture.Options, at time.Time, dump func() ([]byte, *small.Report, error)) error {
+	start := time.Now()
 	path := ""
 	if job.Stream == nil {
-		path = job.Name.Path(start)
+		path = job.Name.Path(at)
 	}
-	d.InitiatedSmall(path)
-	b, report, err := k.dump(o.PID)
+	k.InitiatedSmall(path)
+	b, report, err := dump()
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	var res *capture.Result
 	if err == nil {
-		res, err = capture.WriteBytes(b, start, job)
+		res, err = capture.WriteBytes(b, at, job)
 	}
 	if err != nil {
-		d.Failed(err)
-		return fmt.Errorf("%w: %w", errReported, err)
+		return k.failed(err)
 	}
-	d.CompleteSmall(res, report, time.Since(start))
+	k.CompleteSmall(res, report, time.Since(start))
 	return nil
 }
 
@@ -157,27 +165,20 @@ func (k *kernelConsole) CompleteSmall(r *capture.Result, report *small.Report, e
 
 // summarySmall is the closing lines of a small dump.
 func (k *kernelConsole) summarySmall(r *capture.Result, report *small.Report, open []string) string {
-	var b strings.Builder
-	row := func(name, value string) { fmt.Fprintf(&b, "  %-8s %s\n", name, value) }
+	var b closing
 	if r.Path != "" {
-		row("file", oneLine(r.Path))
+		b.row("file", oneLine(r.Path))
 	}
-	row("size", sizeText(r.Size))
+	b.row("size", sizeText(r.Size))
 	stacks := 0
 	for _, t := range report.Note.Tasks {
 		if t.Stack > 0 {
 			stacks++
 		}
 	}
-	row("holds", fmt.Sprintf("%d tasks, %d kernel stacks, %d modules as text, the last %d of %d messages",
+	b.row("holds", fmt.Sprintf("%d tasks, %d kernel stacks, %d modules as text, the last %d of %d messages",
 		len(report.Note.Tasks), stacks, strings.Count(report.Note.Modules, "\n"), report.Messages, report.Logged))
-	for i, o := range open {
-		name := ""
-		if i == 0 {
-			name = "open"
-		}
-		row(name, o)
-	}
+	b.row("open", open...)
 	return b.String()
 }
 

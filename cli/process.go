@@ -237,29 +237,39 @@ func pauseMicros(d time.Duration) int64 {
 	return d.Microseconds()
 }
 
+// closing are the lines that end the course of a dump.
+type closing struct{ strings.Builder }
+
+// row adds a value and its name, or several, which stand below each other.
+func (c *closing) row(name string, values ...string) {
+	for _, v := range values {
+		fmt.Fprintf(c, "  %-8s %s\n", name, v)
+		name = ""
+	}
+}
+
 // summary is the closing lines of a dump.
 func summary(r Result, open string) string {
-	var b strings.Builder
-	row := func(name, value string) { fmt.Fprintf(&b, "  %-8s %s\n", name, value) }
-	row("file", oneLine(r.Path))
+	var b closing
+	b.row("file", oneLine(r.Path))
 	if r.KernelPath != "" {
-		row("kernel", oneLine(r.KernelPath))
+		b.row("kernel", oneLine(r.KernelPath))
 		if r.KernelDumpPath != "" {
-			row("", oneLine(r.KernelDumpPath))
+			b.row("", oneLine(r.KernelDumpPath))
 		}
 	}
 	size := sizeText(r.Size)
 	if r.DiskBytes >= 0 {
 		size += ", " + sizeText(r.DiskBytes) + " on disk"
 	}
-	row("size", size)
-	row("time", fmt.Sprintf("%.2f s", r.Elapsed.Seconds()))
+	b.row("size", size)
+	b.row("time", fmt.Sprintf("%.2f s", r.Elapsed.Seconds()))
 	paused := pauseText(r.Pause)
 	if r.Method != "" {
 		paused += " (" + oneLine(r.Method) + ")"
 	}
-	row("paused", paused)
-	row("open", open)
+	b.row("paused", paused)
+	b.row("open", open)
 	return b.String()
 }
 

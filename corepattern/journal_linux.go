@@ -1,9 +1,7 @@
 package corepattern
 
 import (
-	"fmt"
 	"io"
-	"log/syslog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,6 +9,8 @@ import (
 	"syscall"
 	"time"
 	"unicode"
+
+	"procdump/internal/sys/systemlog"
 )
 
 // maxLog is the length, in bytes, from which on a new log file is begun and the
@@ -25,24 +25,15 @@ type journal struct {
 }
 
 // dumped tells of a dump; lost of one that there is not, and why.
-func (j *journal) dumped(text string) { j.write(syslog.LOG_NOTICE, text) }
-func (j *journal) lost(text string)   { j.write(syslog.LOG_WARNING, text) }
+func (j *journal) dumped(text string) { j.write(systemlog.Notice, text) }
+func (j *journal) lost(text string)   { j.write(systemlog.Warning, text) }
 
-func (j *journal) write(level syslog.Priority, text string) {
+func (j *journal) write(level systemlog.Level, text string) {
 	text = oneLine(text)
 	if j.folder != "" {
 		j.file(text)
 	}
-	// A log server that does not read must not hold us.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		system(level, text)
-	}()
-	select {
-	case <-done:
-	case <-time.After(time.Second):
-	}
+	systemlog.Write(level, text)
 }
 
 // file appends a line in one write, so that lines of several handlers do not mix.
@@ -57,23 +48,6 @@ func (j *journal) file(text string) {
 	}
 	defer f.Close()
 	io.WriteString(f, j.now().Format(time.RFC3339)+" "+text+"\n")
-}
-
-// system writes to /dev/log, else to /dev/kmsg, where the level is a prefix.
-func system(level syslog.Priority, text string) {
-	if w, err := syslog.New(syslog.LOG_DAEMON|level, "procdump"); err == nil {
-		defer w.Close()
-		if _, err := io.WriteString(w, text); err == nil {
-			return
-		}
-	}
-	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	const most = 900 // bytes in a line of the kernel's log
-	io.WriteString(f, fmt.Sprintf("<%d>procdump: %s\n", syslog.LOG_DAEMON|level, text[:min(len(text), most)]))
 }
 
 // oneLine writes what is not printable, for a process chooses its own name, as

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"procdump/internal/sys/fsys"
 )
 
 // fileFacts identifies a regular file and tells what it takes of the disk.
@@ -29,9 +31,9 @@ func alive(pid int) bool {
 // diskSize is the size of the file system that holds a folder, in bytes, 0 if
 // it does not tell.
 func diskSize(folder string) uint64 {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(folder, &st); err != nil {
+	size, _, err := fsys.Space(folder)
+	if err != nil {
 		return 0
 	}
-	return st.Blocks * uint64(st.Bsize)
+	return uint64(size)
 }

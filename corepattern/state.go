@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"procdump/internal/sys/fsys"
 )
@@ -56,25 +55,12 @@ func (s System) writeState(st *state) error {
 
 // replaceFile puts a file in place of another at once.
 func replaceFile(path string, content []byte, mode os.FileMode, durable bool) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".procdump-*.tmp")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode))
+	flags := fsys.Overwrite
 	if durable {
-		err = errors.Join(err, f.Sync())
+		flags |= fsys.Durable
 	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := fsys.WriteFile(path, content, mode, flags); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if !durable {
-		return nil
-	}
-	return fsys.SyncDir(filepath.Dir(path))
+	return nil
 }

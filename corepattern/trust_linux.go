@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"procdump/internal/sys/fsys"
 )
 
 const installFirst = "install procdump to /usr/local/bin first (make install)"
@@ -36,28 +38,13 @@ func (s System) handlerPath() (string, error) {
 }
 
 // checkPath wants each part of an absolute path, links resolved, to be root's
-// and writable for nobody else: who can write a folder can replace what is in it.
+// and writable for nobody else.
 func checkPath(path string) error {
-	for p := path; ; p = filepath.Dir(p) {
-		st, err := os.Lstat(p)
-		if err != nil {
-			return err
-		}
-		sys, ok := st.Sys().(*syscall.Stat_t)
-		switch {
-		case !ok:
-			return fmt.Errorf("%s: no owner known: %w", p, ErrUntrusted)
-		case sys.Uid != 0:
-			return fmt.Errorf("%s belongs to user %d, not to root: %w", p, sys.Uid, ErrUntrusted)
-		case st.Mode()&fs.ModeSymlink != 0:
-			return fmt.Errorf("%s is a link: %w", p, ErrUntrusted)
-		case st.Mode().Perm()&0o022 != 0:
-			return fmt.Errorf("%s can be written by others than root (mode %v): %w", p, st.Mode(), ErrUntrusted)
-		}
-		if p == filepath.Dir(p) {
-			return nil
-		}
+	why, err := fsys.Untrusted(path)
+	if err == nil && why != "" {
+		err = fmt.Errorf("%s: %w", why, ErrUntrusted)
 	}
+	return err
 }
 
 // checkMount refuses a program on a file system from which nothing can be

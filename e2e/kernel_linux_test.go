@@ -36,30 +36,6 @@ var kernelDumps = []kernelDump{
 	{name: "complete.elf", kind: "complete", args: []string{"-format", "elf", "-o"}},
 }
 
-// wantPages says which uses of pages each kind of dump holds.
-var wantPages = map[string]struct{ complete, active, kernel bool }{
-	"anon":    {true, true, false},
-	"shmem":   {true, true, false},
-	"hugetlb": {true, true, false},
-	"mapped":  {true, true, false},
-	"dirty":   {true, true, false},
-	"cache":   {true, false, false},
-	"free":    {true, false, false},
-	"guest":   {true, false, false},
-	"slab":    {true, true, true},
-}
-
-func wantsPage(kind, use string) bool {
-	switch w := wantPages[use]; kind {
-	case "complete":
-		return w.complete
-	case "active":
-		return w.active
-	default:
-		return w.kernel
-	}
-}
-
 // maxResident is the most memory that procdump may take, in KiB.
 const maxResident = 64 << 10
 
@@ -96,11 +72,10 @@ func TestKernelNewest(t *testing.T) {
 // testKernel takes dumps of a guest and has them judged. The last one has to be
 // complete.
 func testKernel(t *testing.T, kernel string, dumps []kernelDump) (*guestTest, map[string]kernelResult) {
-	for _, tool := range []string{"drgn", "makedumpfile", "gdb", "mkfs.ext4", "python3", "setpriv"} {
+	for _, tool := range []string{"drgn", "makedumpfile", "gdb", "mkfs.ext4", "python3", "setpriv", "gcc", "taskset"} {
 		need.Tool(t, tool)
 	}
-	pages := filepath.Join(t.TempDir(), "pages")
-	command(t, need.Tool(t, "gcc"), "-O2", "-Wall", "-Werror", "-o", pages, "testdata/pages.c")
+	pagesProgram(t)
 	disk := filepath.Join(t.TempDir(), "disk")
 	command(t, "mkfs.ext4", "-q", disk, "256M")
 	g := bootGuest(t, guest.Options{Kernel: kernel, MemoryMiB: 448, Drives: []guest.Drive{{File: disk}}, Modules: []string{"ext4"}})
@@ -108,16 +83,11 @@ func testKernel(t *testing.T, kernel string, dumps []kernelDump) (*guestTest, ma
 	// Nothing is written back to disk unless a program wants it, and processors
 	// keep few free pages for themselves: since Linux 6.7 up to an eighth.
 	g.Shell(`mkdir -p /disk; mount /dev/vda /disk
-		cd /proc/sys/vm; echo 4 >nr_hugepages; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 0 >compaction_proactiveness
+		cd /proc/sys/vm; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 0 >compaction_proactiveness
 		echo 1000000 >percpu_pagelist_high_fraction`)
-	uses := []string{pages, "/disk"}
-	for use := range wantPages {
-		uses = append(uses, use)
-	}
-	p := g.Start(guest.Command{Args: uses})
+	marks, p := g.mark("/disk", pageUses...)
 	t.Cleanup(p.Kill)
-	marks := parseMarks(t, p.Await("ready"))
-	log := g.Shell("cp /sys/kernel/btf/vmlinux " + g.Dir + "/btf; dmesg")
+	log := g.Shell("dmesg")
 
 	done := map[string]kernelResult{}
 	for _, d := range dumps {
@@ -174,6 +144,11 @@ func testKernel(t *testing.T, kernel string, dumps []kernelDump) (*guestTest, ma
 			}
 		})
 	}
+	g.run("small", func(g *guestTest) {
+		file := filepath.Join(g.Dir, "small.elf")
+		g.dumpSmall(file)
+		marks.wantNone(g.t, file)
+	})
 	if opened < len(dumps)*2/3 {
 		t.Errorf("crash opens %d of %d dumps", opened, len(dumps))
 	}

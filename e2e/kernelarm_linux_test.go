@@ -37,17 +37,28 @@ type statusEvent struct {
 	Unit   bool
 	Loaded *arm.Loaded
 	Space  struct {
+		File          string
 		ReservedBytes int64
+		LastCrashTime time.Time
+		NeededBytes   int64
+		GrownUntil    time.Time
+		Pending       bool
 		Last          *struct {
 			Dump, Small string
 			Record      struct {
-				Panic    string
-				Kind     settings.Kind
-				Verified bool
-				Finished bool
-				Seconds  float64
-				Failures []string
-				Log      []string
+				Time        time.Time
+				Panic       string
+				MemoryBytes int64
+				Wanted      settings.Kind
+				Kind        settings.Kind
+				Verified    bool
+				Finished    bool
+				NoSpace     bool
+				NeededBytes int64
+				FreeBytes   int64
+				Seconds     float64
+				Failures    []string
+				Log         []string
 			}
 		}
 	}
@@ -87,10 +98,39 @@ func (g *guestTest) crashLoaded() bool {
 	return strings.TrimSpace(g.Shell("cat /sys/kernel/kexec_crash_loaded")) == "1"
 }
 
-// prepareArm does what is gone after each boot.
+// prepareArm does what is gone after each boot. What procdump keeps from one to
+// the next is on the disk.
 func (g *guestTest) prepareArm() {
 	g.t.Helper()
-	g.Shell("cp " + binary(g.t) + " " + guestProcdump + "; chmod 755 " + guestProcdump + "; mkdir -p /mnt/disk && mount /dev/vda /mnt/disk")
+	g.Shell("cp " + binary(g.t) + " " + guestProcdump + "; chmod 755 " + guestProcdump + `; mkdir -p /mnt/disk; mount /dev/vda /mnt/disk
+		for f in /etc/procdump /var/lib/procdump; do mkdir -p $f /mnt/disk$f; mount --bind /mnt/disk$f $f; done`)
+}
+
+// armKernel runs procdump kernel arm, which has to succeed.
+func (g *guestTest) armKernel(args ...string) armedEvent {
+	g.t.Helper()
+	r := g.Run(append([]string{guestProcdump, "kernel", "arm", "-json"}, args...)...)
+	if r.Code != 0 {
+		g.t.Fatalf("%v", r)
+	}
+	var e armedEvent
+	findEvent(g.t, r.Stdout, "kernelArmed", &e)
+	return e
+}
+
+// armBoot does what the unit does when the machine starts, and returns the
+// status after that and what was told.
+func (g *guestTest) armBoot() (statusEvent, string) {
+	g.t.Helper()
+	r := g.Run(guestProcdump, "kernel", "arm", "-boot")
+	if r.Code != 0 || !g.crashLoaded() {
+		g.t.Fatalf("%v", r)
+	}
+	s := g.kernelStatus()
+	if s.Space.Last == nil || s.Space.Pending || !s.Armed {
+		g.t.Fatalf("status %+v", s)
+	}
+	return s, r.Stdout
 }
 
 // TestKernelArm arms a guest, lets it crash, and asks after the boot what became
@@ -99,7 +139,7 @@ func TestKernelArm(t *testing.T) {
 	t.Parallel()
 	need.Tool(t, "makedumpfile")
 	disk, raw := filepath.Join(t.TempDir(), "disk"), filepath.Join(t.TempDir(), "raw")
-	command(t, need.Tool(t, "mkfs.ext4"), "-q", disk, "512M")
+	command(t, need.Tool(t, "mkfs.ext4"), "-q", disk, "1G")
 	g := bootGuest(t, guest.Options{
 		MemoryMiB: 512, Limit: 10 * time.Minute, Modules: []string{"ext4"}, CommandLine: []string{"crashkernel=96M"},
 		Drives: []guest.Drive{{File: disk}, {File: raw, MiB: 256}},
@@ -113,7 +153,7 @@ func TestKernelArm(t *testing.T) {
 	}
 	g.run("crash", func(g *guestTest) {
 		g.Shell(guestProcdump + " kernel config compression=zlib") // Debian's makedumpfile knows no zstd
-		g.testArmCrash("/mnt/disk/crash", "kernel")
+		g.testArmCrash("/mnt/disk/crash", "automatic")
 		dump := g.kernelStatus().Space.Last.Dump
 		if t.Failed() {
 			return
@@ -123,6 +163,10 @@ func TestKernelArm(t *testing.T) {
 			g.t.Errorf("the log of the dump does not tell of the crash:\n%s", cut(log))
 		}
 	})
+	if t.Failed() {
+		return
+	}
+	g.run("full disk", func(g *guestTest) { g.testArmFull() })
 	if t.Failed() {
 		return
 	}
@@ -159,17 +203,7 @@ func (g *guestTest) testArmRefused() {
 
 // testArm arms, replaces and disarms.
 func (g *guestTest) testArm() {
-	arm := func(args ...string) armedEvent {
-		g.t.Helper()
-		r := g.Run(append([]string{guestProcdump, "kernel", "arm", "-json"}, args...)...)
-		if r.Code != 0 {
-			g.t.Fatalf("%v", r)
-		}
-		var e armedEvent
-		findEvent(g.t, r.Stdout, "kernelArmed", &e)
-		return e
-	}
-	e := arm("-to", "/mnt/disk/a/b")
+	e := g.armKernel("-to", "/mnt/disk/a/b")
 	g.t.Logf("initrd of %d KB, %d KB unpacked; %s; %v; %d MB set aside", e.InitrdBytes>>10, e.UnpackedBytes>>10, e.CommandLine, e.Modules, e.SetAsideBytes>>20)
 	if !g.crashLoaded() || e.Kind != "automatic" || e.Folder != "/mnt/disk/a/b" || e.FSType != "ext4" || !strings.HasPrefix(e.Device, "UUID=") || e.SetAsideBytes == 0 {
 		g.t.Errorf("armed: %+v", e)
@@ -184,7 +218,7 @@ func (g *guestTest) testArm() {
 		g.t.Errorf("status %+v", s)
 	}
 	// Again, with what has been saved.
-	if again := arm("-type", "kernel"); again.Folder != e.Folder || again.Kind != "kernel" {
+	if again := g.armKernel("-type", "kernel"); again.Folder != e.Folder || again.Kind != "kernel" {
 		g.t.Errorf("armed again: %+v", again)
 	}
 	if r := g.Run(guestProcdump, "kernel", "disarm"); r.Code != 0 || g.crashLoaded() {
@@ -204,7 +238,7 @@ func (g *guestTest) testArm() {
 	if s := g.kernelStatus(); s.Armed || !strings.Contains(s.Why, "-o replaces it") {
 		g.t.Errorf("status %+v", s)
 	}
-	arm("-o")
+	g.armKernel("-o")
 	if s := g.kernelStatus(); !s.Armed {
 		g.t.Errorf("status %+v", s)
 	}
@@ -246,14 +280,7 @@ func (g *guestTest) testArmCrash(to, kind string) {
 	g.AwaitBoot(boots + 1)
 	g.t.Logf("%v from the confirmation to the next boot", time.Since(before))
 	g.prepareArm()
-	g.Shell(fmt.Sprintf(`mkdir -p %s; printf 'kind = "%s"\nfolder = "%s"\nsmall_folder = "/mnt/disk/crash/small"\n' >%s`, filepath.Dir(settings.File), kind, to, settings.File))
-	if r := g.Run(guestProcdump, "kernel", "arm", "-boot"); r.Code != 0 || !g.crashLoaded() {
-		g.t.Fatalf("%v", r)
-	}
-	s := g.kernelStatus()
-	if s.Space.Last == nil {
-		g.t.Fatalf("nothing is known of the crash: %+v", s)
-	}
+	s, _ := g.armBoot()
 	last := s.Space.Last
 	g.t.Logf("%+v", last)
 	if rec := last.Record; !rec.Finished || !rec.Verified || string(rec.Kind) != kind || len(rec.Failures) > 0 || rec.Panic == "" {

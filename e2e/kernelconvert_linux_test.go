@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,28 +24,17 @@ import (
 // put there before.
 func TestConvertKernel(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"drgn", "makedumpfile", "mkfs.ext4"} {
+	for _, tool := range []string{"drgn", "makedumpfile", "mkfs.ext4", "python3", "gcc", "taskset"} {
 		need.Tool(t, tool)
 	}
-	program := filepath.Join(t.TempDir(), "pages")
-	command(t, need.Tool(t, "gcc"), "-O2", "-Wall", "-Werror", "-o", program, "testdata/pages.c")
+	pagesProgram(t)
 	disk := filepath.Join(t.TempDir(), "disk")
 	command(t, "mkfs.ext4", "-q", disk, "256M")
 	g := bootGuest(t, guest.Options{MemoryMiB: 384, Drives: []guest.Drive{{File: disk}}, Modules: []string{"ext4", "qemu_fw_cfg"}, Args: []string{"-device", "vmcoreinfo"}})
 	g.LoadModule("kvm-amd")
 	g.Shell(`mkdir -p /disk; mount /dev/vda /disk
-		cd /proc/sys/vm; echo 4 >nr_hugepages; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 0 >compaction_proactiveness`)
-	// Syncing a file may write the page of another that is to stay dirty; and a
-	// page is on no list of the page cache before the same processor has put
-	// some more there.
-	uses := []string{"taskset", "-c", "0", program, "/disk", "mapped", "cache", "dirty"}
-	for use := range wantPages {
-		if !slices.Contains(uses, use) {
-			uses = append(uses, use)
-		}
-	}
-	p := g.Start(guest.Command{Args: uses})
-	all := parseMarks(t, p.Await("ready"))
+		cd /proc/sys/vm; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 0 >compaction_proactiveness`)
+	all, _ := g.mark("/disk", pageUses...)
 	c := &conversion{t: t, folder: t.TempDir()}
 	g.DumpMemory(c.path("memory"))
 	all = all.untouched(t, c.path("memory"))

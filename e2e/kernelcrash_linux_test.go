@@ -72,7 +72,7 @@ func judgeBySymbols(t testing.TB, file, release string) bool {
 		t.Fatal(err)
 	}
 	out += command(t, "drgn", "-q", "-c", file, "-s", image, script)
-	for _, want := range []string{"RELEASE: " + release, "ext4", `comm = "kthreadd`, `comm = "pages`, " schedule (", " kthreadd ("} {
+	for _, want := range []string{"RELEASE: " + release, "ext4", landmark, `comm = "kthreadd`, `comm = "pages`, " schedule (", " kthreadd ("} {
 		if !strings.Contains(out, want) {
 			t.Errorf("crash and drgn say nothing of %q:\n%s", want, cut(out))
 		}

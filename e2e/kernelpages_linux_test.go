@@ -2,14 +2,10 @@ package e2e
 
 import (
 	"bytes"
-	"debug/elf"
-	le "encoding/binary"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,42 +14,6 @@ import (
 	"procdump/kdump/open"
 	"procdump/kernel/layout"
 )
-
-// mark is a page whose contents are known: see testdata/pages.c.
-type mark struct {
-	use  string
-	seed uint64
-	addr uint64 // physical
-}
-
-type marks []mark
-
-func parseMarks(t testing.TB, text string) marks {
-	t.Helper()
-	var all marks
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) != 4 || f[0] != "page" {
-			continue
-		}
-		seed, err := strconv.ParseUint(f[2], 0, 64)
-		addr, err2 := strconv.ParseUint(f[3], 0, 64)
-		if err != nil || err2 != nil {
-			t.Fatalf("line %q", line)
-		}
-		all = append(all, mark{f[1], seed, addr})
-	}
-	return all
-}
-
-// contents is what the first n bytes of the page are.
-func (m mark) contents(n int) []byte {
-	var b []byte
-	for i := range n / 8 {
-		b = le.LittleEndian.AppendUint64(b, m.seed*0x9e3779b97f4a7c15+uint64(i))
-	}
-	return b
-}
 
 // openKernelDump opens a dump with our own reader.
 func openKernelDump(t testing.TB, file string) *kdump.Dump {
@@ -107,121 +67,6 @@ func search(t testing.TB, d *kdump.Dump, want []byte) []uint64 {
 		}
 	}
 	return found
-}
-
-// untouched returns the marks without those free pages that have been used for
-// something else before a complete dump was taken.
-func (all marks) untouched(t testing.TB, complete string) marks {
-	t.Helper()
-	d := openKernelDump(t, complete)
-	b := make([]byte, d.PageSize)
-	out := slices.DeleteFunc(slices.Clone(all), func(m mark) bool {
-		if m.use != "free" {
-			return false
-		}
-		_, err := d.Memory.ReadPhys(b, m.addr)
-		return err != nil || !bytes.Equal(b, m.contents(len(b)))
-	})
-	for use := range wantPages {
-		if !slices.ContainsFunc(out, func(m mark) bool { return m.use == use }) {
-			t.Fatalf("no page is left of use %s", use)
-		}
-	}
-	return out
-}
-
-// readPages is a script of drgn: it prints for each page of the list whether
-// the dump has it with its contents ("here"), does not have it ("none") or has
-// something else.
-const readPages = `
-import json, os, struct
-out = []
-for seed, addr, size in json.loads(os.environ["PAGES"]):
-    want = b"".join(struct.pack("<Q", (seed * 0x9e3779b97f4a7c15 + i) % 2**64) for i in range(size // 8))
-    try:
-        got = prog.read(addr, size, physical=True)
-        out.append("here" if got == want else "other")
-    except Exception as e:
-        out.append("none" if type(e).__name__ == "FaultError" else repr(e))
-print("PAGES " + json.dumps(out))
-`
-
-// wantMarks has drgn look for the marks in a dump of a kind.
-func wantMarks(t testing.TB, file, kind string, all marks) {
-	t.Helper()
-	const slabSize = 1024
-	var list [][3]uint64
-	var uses []string
-	for _, m := range all {
-		if m.use != "slab" {
-			list = append(list, [3]uint64{m.seed, m.addr, 4096})
-			uses = append(uses, m.use)
-			continue
-		}
-		// Where an object of the slab allocator is only the kernel knows.
-		for _, addr := range search(t, openKernelDump(t, file), m.contents(slabSize)) {
-			list = append(list, [3]uint64{m.seed, addr, slabSize})
-			uses = append(uses, m.use)
-		}
-	}
-	if wantsPage(kind, "slab") && !slices.Contains(uses, "slab") {
-		t.Errorf("the object of the slab allocator is nowhere")
-	}
-	pages, err := json.Marshal(list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := filepath.Join(t.TempDir(), "pages.py")
-	if err := os.WriteFile(script, []byte(readPages), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, answer, ok := strings.Cut(command(t, "env", "PAGES="+string(pages), "drgn", "-q", "-c", file, script), "PAGES ")
-	var got []string
-	if err := json.Unmarshal([]byte(answer), &got); err != nil || !ok || len(got) != len(list) {
-		t.Fatalf("drgn says %q: %v", answer, err)
-	}
-	count := map[string]int{}
-	defer func() {
-		t.Logf("drgn: %v", count)
-		// Pages on a processor's own list of free pages look like the kernel's.
-		if all := count["free none"] + count["free here"]; !wantsPage(kind, "free") && count["free here"] > all/5 {
-			t.Errorf("%d of %d free pages are in the dump", count["free here"], all)
-		}
-	}()
-	for i, state := range got {
-		want := "none"
-		if wantsPage(kind, uses[i]) {
-			want = "here"
-		}
-		if state != want && !(uses[i] == "free" && state == "here") {
-			t.Errorf("page %s at %#x: %s, want %s", uses[i], list[i][1], state, want)
-		}
-		count[uses[i]+" "+state]++
-	}
-}
-
-// gdb reads the marks at their addresses in the direct map.
-func (all marks) gdb(t testing.TB, file string) {
-	t.Helper()
-	f, err := elf.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	args, want := []string{"-nx", "-batch", "-ex", "core-file " + file}, ""
-	for _, m := range all {
-		i := slices.IndexFunc(f.Progs, func(p *elf.Prog) bool {
-			return p.Type == elf.PT_LOAD && p.Vaddr < 0xffffffff80000000 && m.addr-p.Paddr < p.Filesz
-		})
-		if m.use == "slab" || i < 0 {
-			continue
-		}
-		args = append(args, "-ex", fmt.Sprintf("output/x *(unsigned long *)%#x", f.Progs[i].Vaddr+m.addr-f.Progs[i].Paddr), "-ex", `echo \n`)
-		want += fmt.Sprintf("%#x\n", m.seed*0x9e3779b97f4a7c15)
-	}
-	if out := command(t, "gdb", args...); want == "" || !strings.Contains(out, want) {
-		t.Errorf("gdb reads\n%s\nwant\n%s", cut(out), cut(want))
-	}
 }
 
 // wantLog has makedumpfile read the kernel's log out of a dump; log is its

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"procdump/kernel/initrd"
-	"procdump/kernel/layout"
 	"procdump/kernel/modfile"
 	"procdump/kernel/rescue"
 	"procdump/kernel/settings"
@@ -141,8 +140,9 @@ type kernelCrash struct {
 	says   string
 	frames []string
 	comm   string
-	// unmarked says that the crash leaves no memory as it was.
-	unmarked bool
+	// uses are those of pages that are marked: what the crash leaves as it was.
+	// A module is marked with them.
+	uses []string
 	// reserved is how many MiB are set aside for the dump.
 	reserved int64
 	full     bool // nothing but the small dump finds room
@@ -150,28 +150,26 @@ type kernelCrash struct {
 
 var kernelCrashes = []kernelCrash{
 	{name: "sysrq", kind: settings.Kernel, fsType: "ext4", drive: "/dev/vda", pack: "none", cause: (*rescueTest).sysrq,
-		panics: "sysrq", says: "sysrq", frames: []string{"sysrq_handle_crash", "vfs_write"}, comm: "sh"},
+		panics: "sysrq", says: "sysrq", frames: []string{"sysrq_handle_crash", "vfs_write"}, comm: "sh", uses: pageUses},
 	{name: "module", kind: settings.Complete, fsType: "xfs", drive: "/dev/vdb", pack: "snappy", cause: (*rescueTest).nullModule,
-		panics: "NULL pointer dereference", says: "Oops: ", frames: []string{"nullderef_inner", "nullderef_outer"}, comm: "python3"},
+		panics: "NULL pointer dereference", says: "Oops: ", frames: []string{"nullderef_inner", "nullderef_outer"}, comm: "python3", uses: pageUses},
 	{name: "hung task", kind: settings.Active, fsType: "btrfs", drive: "/dev/vdc", pack: "zstd", cause: (*rescueTest).hungTask,
-		panics: "hung_task: blocked tasks", says: "hung_task: blocked tasks", frames: []string{"watchdog"}, comm: "khungtaskd"},
+		panics: "hung_task: blocked tasks", says: "hung_task: blocked tasks", frames: []string{"watchdog"}, comm: "khungtaskd", uses: pageUses},
 	{name: "out of memory", kind: settings.Automatic, fsType: "vfat", drive: "/dev/vdd", pack: "none", cause: (*rescueTest).outOfMemory,
-		panics: "ut of memory", says: "ut of memory", frames: []string{"out_of_memory"}, comm: "python3", unmarked: true, reserved: 150},
+		panics: "ut of memory", says: "ut of memory", frames: []string{"out_of_memory"}, comm: "python3",
+		uses: []string{"hugetlb", "hugetlbfs", "hugefree", "slab"}, reserved: 150},
 	{name: "full disk", kind: settings.Complete, fsType: "ext4", drive: "/dev/vda", pack: "none", cause: (*rescueTest).sysrq,
-		panics: "sysrq", comm: "sh", unmarked: true, full: true},
+		panics: "sysrq", comm: "sh", full: true},
 }
 
-// rescueTest is a guest that kernelCrashes.
-type rescueTest struct {
-	*guestTest
-	pages string // the program that owns pages
-}
+// rescueTest is a guest that crashes.
+type rescueTest struct{ *guestTest }
 
 // TestRescue has a kernel crash in several ways, again and again, and judges
 // what its crash kernel, of 96 MiB, leaves in file systems.
 func TestRescue(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"drgn", "makedumpfile", "python3", "gcc", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "fsfreeze"} {
+	for _, tool := range []string{"drgn", "makedumpfile", "python3", "gcc", "taskset", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "fsfreeze"} {
 		need.Tool(t, tool)
 	}
 	folder := t.TempDir()
@@ -191,11 +189,10 @@ func TestRescue(t *testing.T) {
 		command(t, d.make[0], append(d.make[1:], file)...)
 		drives = append(drives, guest.Drive{File: file})
 	}
-	pages := filepath.Join(t.TempDir(), "pages")
-	command(t, "gcc", "-O2", "-Wall", "-Werror", "-o", pages, "testdata/pages.c")
+	pagesProgram(t)
 	g := bootGuest(t, guest.Options{MemoryMiB: 512, Drives: drives, CommandLine: []string{"crashkernel=96M"}, Limit: 5 * time.Minute})
 	for _, c := range kernelCrashes {
-		g.run(c.name, func(g *guestTest) { (&rescueTest{g, pages}).test(c, g.Boots()+1) })
+		g.run(c.name, func(g *guestTest) { (&rescueTest{g}).test(c, g.Boots()+1) })
 	}
 }
 
@@ -203,7 +200,7 @@ func TestRescue(t *testing.T) {
 // device without a file system.
 func TestRescueDevice(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"drgn", "makedumpfile", "python3", "gcc"} {
+	for _, tool := range []string{"drgn", "makedumpfile", "python3", "gcc", "taskset"} {
 		need.Tool(t, tool)
 	}
 	const size = 256 << 20
@@ -217,8 +214,7 @@ func TestRescueDevice(t *testing.T) {
 	if err := errors.Join(f.Truncate(size), mark.Write(f, size)); err != nil {
 		t.Fatal(err)
 	}
-	pages := filepath.Join(t.TempDir(), "pages")
-	command(t, "gcc", "-O2", "-Wall", "-Werror", "-o", pages, "testdata/pages.c")
+	pagesProgram(t)
 	g := bootGuest(t, guest.Options{Kernel: "newest", MemoryMiB: 512, Drives: []guest.Drive{{File: disk}}, Limit: 5 * time.Minute,
 		CommandLine: []string{"crashkernel=128M"}})
 	p := rescue.Plan{Target: rescue.Target{Device: "UUID=" + mark.UUID}, Settings: settings.Default()}
@@ -236,9 +232,8 @@ func TestRescueDevice(t *testing.T) {
 
 	g.LoadModule("kvm")
 	g.LoadModule("ext4")
-	owner := g.Start(guest.Command{Args: []string{pages, "/tmp", "anon", "shmem", "free", "slab"}})
-	all := parseMarks(t, owner.Await("ready"))
-	log := g.Shell("cp /sys/kernel/btf/vmlinux " + g.Dir + "/btf; dmesg")
+	all, owner := g.mark("/tmp", "anon", "shmem", "hugetlb", "hugetlbfs", "hugefree", "slab", "free")
+	log := g.Shell("dmesg")
 	p.Settings.Kind, p.Settings.Compression, p.Settings.Reboot = settings.Kernel, "snappy", false
 	g.armed(p, "virtio_pci", "virtio_blk")
 	g.Crash()
@@ -255,11 +250,7 @@ func TestRescueDevice(t *testing.T) {
 	wantKernel(t, g.Dir, disk, owner.PID)
 }
 
-// crashUses are those of pages that are marked, without those of huge pages: of
-// these a small guest has few.
-var crashUses = []string{"anon", "shmem", "mapped", "dirty", "cache", "free", "guest", "slab"}
-
-// test kernelCrashes the guest and judges the dump when it has come up for the nth
+// test crashes the guest and judges the dump when it has come up for the nth
 // time.
 func (g *rescueTest) test(c kernelCrash, nth int) {
 	p := rescue.Plan{Target: rescue.Target{Device: "/dev/" + filepath.Base(c.drive), FSType: c.fsType, Folder: "/crash/dumps"}}
@@ -281,14 +272,14 @@ func (g *rescueTest) test(c kernelCrash, nth int) {
 	g.LoadModule("ext4")
 	var all marks
 	pid := 0
-	if !c.unmarked {
+	if c.uses != nil {
 		g.LoadModule("kvm-amd")
 		g.Shell("cd /proc/sys/vm; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 1000000 >percpu_pagelist_high_fraction")
-		owner := g.Start(guest.Command{Args: append([]string{g.pages, "/disk"}, crashUses...)})
+		var owner *guest.Process
+		all, owner = g.mark("/disk", c.uses...)
 		pid = owner.PID
-		all = parseMarks(g.t, owner.Await("ready"))
 	}
-	log := g.Shell("cp /sys/kernel/btf/vmlinux " + g.Dir + "/btf; dmesg")
+	log := g.Shell("dmesg")
 	modules := strings.Fields(g.Shell("cut -d' ' -f1 /proc/modules"))
 	g.armed(p, append([]string{"virtio_pci", "virtio_blk"}, fileSystemModules[c.fsType]...)...)
 	c.cause(g)
@@ -327,7 +318,8 @@ func (g *rescueTest) test(c kernelCrash, nth int) {
 	}
 	file := out + r.File
 	wantLog(g.t, file, log)
-	if !c.unmarked {
+	if c.uses != nil {
+		all.wantNone(g.t, out+r.Small)
 		wantMarks(g.t, file, string(c.kind), all.still(g.t, file))
 		wantKernel(g.t, g.Dir, file, pid)
 	}
@@ -352,22 +344,6 @@ func (g *rescueTest) loadFileSystem(name string) {
 		g.LoadModule("nls_ascii")
 		g.LoadModule("nls_cp437")
 	}
-}
-
-// still returns the marks without those free pages that the kernel has used
-// again before it crashed.
-func (all marks) still(t testing.TB, file string) marks {
-	t.Helper()
-	d := openKernelDump(t, file)
-	b := make([]byte, d.PageSize)
-	out := slices.DeleteFunc(slices.Clone(all), func(m mark) bool {
-		n, _ := d.Memory.ReadPhys(b, m.addr)
-		return m.use == "free" && n == len(b) && !bytes.Equal(b, m.contents(len(b)))
-	})
-	if len(out) < len(all)/3 {
-		t.Errorf("%d of %d marked pages are as they were", len(out), len(all))
-	}
-	return out
 }
 
 // wantFull: the disk had no room for any kind.
@@ -453,34 +429,7 @@ l = []
 while True: l.append(b"x" * (1 << 20))'`)
 }
 
-// loadModule is a script of Python: a file. Flags 1 and 2 are
-// MODULE_INIT_IGNORE_MODVERSIONS and MODULE_INIT_IGNORE_VERMAGIC.
-const loadModule = `
-import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.syscall(313, os.open(sys.argv[1], os.O_RDONLY), b"", 3) != 0:
-    sys.exit("finit_module: " + os.strerror(ctypes.get_errno()))
-`
-
 // nullModule loads a module that follows a null pointer.
 func (g *rescueTest) nullModule() {
-	b, err := os.ReadFile(filepath.Join(g.Dir, "btf"))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	types, err := layout.ParseBTF(b, nil)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	size, err := types.Size("module")
-	name, err2 := types.Field("module", "name")
-	init, err3 := types.Field("module", "init")
-	if err := errors.Join(err, err2, err3); err != nil {
-		g.t.Fatal(err)
-	}
-	file := filepath.Join(g.Dir, "nullderef.ko")
-	command(g.t, "gcc", "-c", "-O1", "-ffreestanding", "-fno-pic", "-mcmodel=kernel", "-mno-red-zone", "-fno-omit-frame-pointer", "-fno-stack-protector",
-		"-fno-optimize-sibling-calls", "-fcf-protection=none", "-fno-asynchronous-unwind-tables",
-		fmt.Sprintf("-DNAME=%d", name.Offset), fmt.Sprintf("-DINIT=%d", init.Offset), fmt.Sprintf("-DSIZE=%d", size), "-o", file, "testdata/nullderef.c")
-	g.panicSoon(`echo 1 >/proc/sys/kernel/panic_on_oops; exec python3 -c "$1" "$2"`, loadModule, file)
+	g.panicSoon(`echo 1 >/proc/sys/kernel/panic_on_oops; exec python3 -c "$1" "$2"`, loadModule, g.buildModule("nullderef"))
 }

@@ -74,34 +74,44 @@ func (b *Bitmap) Count() uint64 {
 	return n
 }
 
-// next returns the first page at or after pfn whose bit differs from invert's
-// low bit, or Len.
-func (b *Bitmap) next(pfn, invert uint64) uint64 {
-	for pfn < b.n {
+// next returns the first page in [pfn, end) whose bit differs from invert's low
+// bit, or end.
+func (b *Bitmap) next(pfn, end, invert uint64) uint64 {
+	for pfn < end {
 		if w := (b.words[pfn/64] ^ invert) >> (pfn % 64); w != 0 {
-			return min(pfn+uint64(bits.TrailingZeros64(w)), b.n)
+			return min(pfn+uint64(bits.TrailingZeros64(w)), end)
 		}
 		pfn = (pfn/64 + 1) * 64
 	}
-	return b.n
+	return end
 }
-
-// NextSet returns the first page of the set at or after pfn, or Len.
-func (b *Bitmap) NextSet(pfn uint64) uint64 { return b.next(pfn, 0) }
-
-// NextClear returns the first page at or after pfn that is not in the set, or Len.
-func (b *Bitmap) NextClear(pfn uint64) uint64 { return b.next(pfn, ^uint64(0)) }
 
 // Runs yields the set as runs of present pages, as long as possible, in
 // ascending order.
-func (b *Bitmap) Runs() iter.Seq[PageRun] {
+func (b *Bitmap) Runs() iter.Seq[PageRun] { return b.RunsIn(0, b.n) }
+
+// RunsIn yields what Runs does of the pages in [from, to).
+func (b *Bitmap) RunsIn(from, to uint64) iter.Seq[PageRun] {
+	return b.runs(from, to, 0, PagePresent)
+}
+
+// Gaps yields the pages in [from, to) that are not in the set as runs of
+// excluded pages, as long as possible, in ascending order.
+func (b *Bitmap) Gaps(from, to uint64) iter.Seq[PageRun] {
+	return b.runs(from, to, ^uint64(0), PageExcluded)
+}
+
+// runs yields the runs of pages in [from, to) whose bits differ from invert's
+// low bit.
+func (b *Bitmap) runs(from, to, invert uint64, state PageState) iter.Seq[PageRun] {
 	return func(yield func(PageRun) bool) {
-		for pfn := b.NextSet(0); pfn < b.n; {
-			end := b.NextClear(pfn)
-			if !yield(PageRun{pfn, end - pfn, PagePresent}) {
+		to := min(to, b.n)
+		for pfn := b.next(from, to, invert); pfn < to; {
+			end := b.next(pfn, to, ^invert)
+			if !yield(PageRun{pfn, end - pfn, state}) {
 				return
 			}
-			pfn = b.NextSet(end)
+			pfn = b.next(end, to, invert)
 		}
 	}
 }

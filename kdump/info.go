@@ -16,6 +16,10 @@ const startKernelMap = 0xffffffff80000000
 // MaxPageSize is the largest page size of a kernel that is read: arm64's 64 KiB.
 const MaxPageSize = 64 << 10
 
+// MaxPhysAddr is above every physical address: x86-64 and arm64 have 52 bits
+// of them at most (MAX_PHYSMEM_BITS). Headers that tell of more are damaged.
+const MaxPhysAddr = 1 << 52
+
 // ValidPageSize tells whether n can be the page size of a kernel.
 func ValidPageSize(n uint64) bool { return n >= 4096 && n <= MaxPageSize && n&(n-1) == 0 }
 
@@ -137,17 +141,45 @@ func MachineOfUname(name string) arch.Machine {
 	return arch.Unknown
 }
 
-// prstatusSize is the size of struct elf_prstatus: signal data and times
-// (112 bytes with 8-byte longs, 72 with 4-byte ones), the registers, and
-// pr_fpvalid padded to a long.
-func prstatusSize(m arch.Machine) int {
-	switch m.PointerSize() {
-	case 8:
-		return 112 + m.GPSize() + 8
-	case 4:
-		return 72 + m.GPSize() + 4
+// struct elf_prstatus (include/linux/elfcore.h): signal data, pr_pid and other
+// numbers, times, the registers, and pr_fpvalid padded to a long.
+
+// prstatusRegs is where pr_reg lies.
+func prstatusRegs(m arch.Machine) int {
+	if m.PointerSize() == 8 {
+		return 112
 	}
-	return 0
+	return 72
+}
+
+// prstatusSize is the size of the structure, 0 of a machine that is not known.
+func prstatusSize(m arch.Machine) int {
+	if m.PointerSize() == 0 {
+		return 0
+	}
+	return prstatusRegs(m) + m.GPSize() + m.PointerSize()
+}
+
+// PRStatusRegisters is the part of an NT_PRSTATUS descriptor that holds the
+// general-purpose registers, in the order of arch.Machine.GPNames; nil if it is
+// too short. It aliases the descriptor.
+func PRStatusRegisters(m arch.Machine, desc []byte) []byte {
+	from := prstatusRegs(m)
+	end := from + m.GPSize()
+	if m.PointerSize() == 0 || len(desc) < end {
+		return nil
+	}
+	return desc[from:end:end]
+}
+
+// PRStatusPID is pr_pid of an NT_PRSTATUS descriptor that has registers.
+func PRStatusPID(m arch.Machine, desc []byte) int {
+	return int(int32(binary.LittleEndian.Uint32(desc[prPIDOffset(m):])))
+}
+
+// SetPRStatusPID sets it.
+func SetPRStatusPID(m arch.Machine, desc []byte, pid int) {
+	binary.LittleEndian.PutUint32(desc[prPIDOffset(m):], uint32(pid))
 }
 
 // prPIDOffset is where pr_pid lies in struct elf_prstatus.
@@ -170,7 +202,7 @@ const FirstFreePID = 1<<22 + 1
 func BlankPRStatus(m arch.Machine, cpu int) []byte {
 	b := make([]byte, prstatusSize(m))
 	if len(b) > 0 {
-		binary.LittleEndian.PutUint32(b[prPIDOffset(m):], uint32(FirstFreePID+cpu))
+		SetPRStatusPID(m, b, FirstFreePID+cpu)
 	}
 	return b
 }

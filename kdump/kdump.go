@@ -108,7 +108,8 @@ type Dump struct {
 	// DumpLevel is makedumpfile's -d: 1 zero, 2 cache, 4 private cache, 8 user,
 	// 16 free pages left out.
 	DumpLevel int
-	// Incomplete says that the writer ran out of space or was stopped.
+	// Incomplete says that the writer ran out of space or was stopped, or that
+	// the end of the file is missing.
 	Incomplete bool
 	Segments   []Segment
 	// Memory is the contents. It may implement PageMap.

@@ -49,6 +49,48 @@ func TestNormalizeRuns(t *testing.T) {
 	}
 }
 
+// TestHeldPageRuns compares it with states that are found page by page.
+func TestHeldPageRuns(t *testing.T) {
+	const page, pages = 10, 50
+	r := rand.New(rand.NewPCG(3, 4))
+	random := func() []Run {
+		var runs []Run
+		for range r.IntN(6) {
+			runs = append(runs, Run{r.Uint64N(pages * page), r.Uint64N(60)})
+		}
+		return NormalizeRuns(runs)
+	}
+	touch := func(runs []Run, pfn uint64) bool {
+		return slices.ContainsFunc(runs, func(r Run) bool { return r.Addr < (pfn+1)*page && r.End() > pfn*page })
+	}
+	for range 2000 {
+		ram, held := random(), random()
+		from, to := r.Uint64N(pages+10), r.Uint64N(pages+10)
+		next := from
+		for run := range HeldPageRuns(ram, held, page, from, to) {
+			if run.PFN < next || run.Count == 0 || run.PFN+run.Count > max(from, to) {
+				t.Fatalf("RAM %v, held %v: run %v in [%d, %d) behind %d", ram, held, run, from, to, next)
+			}
+			for pfn := next; pfn < run.PFN; pfn++ {
+				if touch(ram, pfn) {
+					t.Fatalf("RAM %v, held %v: page %d is absent", ram, held, pfn)
+				}
+			}
+			next = run.PFN + run.Count
+			for pfn := run.PFN; pfn < next; pfn++ {
+				if !touch(ram, pfn) || touch(held, pfn) != (run.State == PagePresent) {
+					t.Fatalf("RAM %v, held %v: page %d is %v", ram, held, pfn, run.State)
+				}
+			}
+		}
+		for pfn := next; pfn < to; pfn++ {
+			if touch(ram, pfn) {
+				t.Fatalf("RAM %v, held %v: page %d is absent", ram, held, pfn)
+			}
+		}
+	}
+}
+
 // TestBitmap compares a Bitmap with a slice of bools.
 func TestBitmap(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -87,6 +129,26 @@ func TestBitmap(t *testing.T) {
 			}
 			if b.Test(uint64(i)) != w {
 				t.Fatalf("bit %d is %v", i, !w)
+			}
+		}
+		from, to := r.Uint64N(420), r.Uint64N(420)
+		parts := make([]bool, n)
+		for run := range b.RunsIn(from, to) {
+			for i := run.PFN; i < run.PFN+run.Count; i++ {
+				parts[i] = true
+			}
+		}
+		for run := range b.Gaps(from, to) {
+			for i := run.PFN; i < run.PFN+run.Count; i++ {
+				if parts[i] || want[i] {
+					t.Fatalf("page %d is in a gap", i)
+				}
+				parts[i] = true
+			}
+		}
+		for i, in := range parts {
+			if in != (uint64(i) >= from && uint64(i) < to) {
+				t.Fatalf("page %d of [%d, %d): %v", i, from, to, in)
 			}
 		}
 		if !slices.Equal(got, want) || b.Count() != count || b.Test(n) {

@@ -2,6 +2,7 @@ package kdump
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,22 @@ const (
 	VMCoreInfoName = "VMCOREINFO" // owner of the VMCOREINFO note, type 0
 	coreName       = "CORE"
 )
+
+// Types of notes that cores of processes have and those of kernels do not
+// (include/uapi/linux/elf.h).
+const (
+	noteAuxv = 6          // NT_AUXV
+	noteFile = 0x46494c45 // NT_FILE
+)
+
+// OfProcess tells whether an ELF core file is that of a process: it has the
+// auxiliary vector of its program or the files that it mapped, which no kernel
+// has.
+func (d *Dump) OfProcess() bool {
+	return len(d.VMCoreInfo) == 0 && slices.ContainsFunc(d.Notes, func(n Note) bool {
+		return n.Name == coreName && (n.Type == noteAuxv || n.Type == noteFile)
+	})
+}
 
 // noteAlign is what kernels align name and descriptor to, in 64-bit dumps as well.
 const noteAlign = 4

@@ -3,6 +3,7 @@ package kdump
 import (
 	"iter"
 	"slices"
+	"sort"
 )
 
 // PageState says whether the contents of a page are in the dump.
@@ -67,6 +68,41 @@ func (d *Dump) Present() iter.Seq[PageRun] {
 		for r := range d.PageRuns(0, d.MaxPFN()) {
 			if r.State == PagePresent && !yield(r) {
 				return
+			}
+		}
+	}
+}
+
+// HeldPageRuns yields what PageMap's PageRuns does for a memory that is the
+// given RAM, of which held is in the dump. Both are in ascending order and
+// disjoint. A page of which a part is there counts as present.
+func HeldPageRuns(ram, held []Run, pageSize, from, to uint64) iter.Seq[PageRun] {
+	behind := func(runs []Run) int {
+		return sort.Search(len(runs), func(i int) bool { return (runs[i].End()-1)/pageSize >= from })
+	}
+	return func(yield func(PageRun) bool) {
+		held, pfn := held[behind(held):], from
+		for _, r := range ram[behind(ram):] {
+			if r.Addr/pageSize >= to {
+				return
+			}
+			end := min((r.End()-1)/pageSize+1, to)
+			for pfn = max(pfn, r.Addr/pageSize); pfn < end; {
+				for len(held) > 0 && (held[0].End()-1)/pageSize < pfn {
+					held = held[1:]
+				}
+				run := PageRun{PFN: pfn, Count: end - pfn, State: PageExcluded}
+				if len(held) > 0 {
+					if first := held[0].Addr / pageSize; first <= pfn {
+						run.State, run.Count = PagePresent, min(end, (held[0].End()-1)/pageSize+1)-pfn
+					} else {
+						run.Count = min(end, first) - pfn
+					}
+				}
+				if !yield(run) {
+					return
+				}
+				pfn += run.Count
 			}
 		}
 	}

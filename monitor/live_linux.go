@@ -70,7 +70,8 @@ func (o opened) Resume() time.Duration {
 	return pause
 }
 
-// dumpedByOther tells whether another procdump dumps the process just now.
+// dumpedByOther tells of a process that was found traced whether another procdump
+// just dumps it, or has let it go since.
 func dumpedByOther(pid int) bool { return linux.DumpedByOther(pid) }
 
 // permitted tells whether a process may be dumped. To open its memory takes the

@@ -20,6 +20,7 @@ import (
 type sources struct {
 	output     *output.Source
 	lostOutput uint64 // writes that it lost, as told
+	missed     uint64 // of these, those that were not looked at
 	lostTold   time.Time
 	processes  *procevent.Source
 	gate       *execgate.Gate  // holds programs that appear; nil: none
@@ -254,10 +255,19 @@ func (m *monitor) tellLost(now time.Time, always bool) {
 		return
 	}
 	m.lostTold = now
-	if lost := m.output.Lost(); lost > m.lostOutput {
-		m.Observer.Warning(nil, fmt.Sprintf("%d writes are not shown: more came than is read of a process", lost-m.lostOutput))
-		m.lostOutput = lost
+	if lost, missed := m.output.Lost(), m.output.Missed(); lost > m.lostOutput {
+		m.Observer.Warning(nil, lostText(lost-m.lostOutput, missed-min(missed, m.missed)))
+		m.lostOutput, m.missed = lost, missed
 	}
+}
+
+// lostText says how many writes were lost, of which some were not looked at.
+func lostText(lost, missed uint64) string {
+	text := fmt.Sprintf("%d writes are not shown: more came than is read of a process", lost)
+	if missed > 0 {
+		text += fmt.Sprintf("; %d of them, to whatever file, were not looked at, so as not to slow it down", missed)
+	}
+	return text
 }
 
 func (m *monitor) wrote(line output.Line) {

@@ -4,6 +4,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"procdump/internal/mountinfo"
 )
 
 // cgroup is a line of /proc/PID/cgroup (cgroups(7)): "0::/path" of the unified
@@ -103,15 +105,11 @@ func (fs FS) inContainer(pid int, id string) bool {
 	if err != nil {
 		return false
 	}
-	for line := range strings.Lines(string(b)) {
-		// 711 700 254:1 /var/lib/docker/containers/ID/hostname /etc/hostname rw …
-		fields := strings.Fields(line)
-		if len(fields) < 5 {
-			continue
-		}
-		switch fields[4] {
+	for mount := range mountinfo.Parse(b) {
+		// /var/lib/docker/containers/ID/hostname at /etc/hostname
+		switch mount.Point {
 		case "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv":
-			if m := mountID.FindStringSubmatch(fields[3]); m != nil && strings.HasPrefix(m[1], id) {
+			if m := mountID.FindStringSubmatch(mount.Root); m != nil && strings.HasPrefix(m[1], id) {
 				return true
 			}
 		}

@@ -320,3 +320,12 @@ func TestFindChurn(t *testing.T) {
 	close(stop)
 	<-done
 }
+
+func TestParent(t *testing.T) {
+	if got := Parent(os.Getpid()); got != os.Getppid() {
+		t.Errorf("%d, want %d", got, os.Getppid())
+	}
+	if got := Parent(-1); got != 0 {
+		t.Errorf("of no process: %d", got)
+	}
+}

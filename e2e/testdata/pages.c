@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +63,8 @@ static void *map(size_t size, int flags, int fd)
 	return p;
 }
 
+static int dirty = -1; /* the file whose page is not on disk */
+
 /* A page of a file: on disk or not yet, and left mapped or not. */
 static void file(const char *folder, const char *name, uint64_t seed, int sync, int keep)
 {
@@ -79,6 +82,20 @@ static void file(const char *folder, const char *name, uint64_t seed, int sync, 
 	tell(name, seed, (void *)p);
 	if (!keep && munmap((void *)p, PAGE))
 		die("munmap");
+	if (!sync)
+		dirty = fd;
+}
+
+/* Waits for standard input. Whatever has a dirty page written back, such as
+ * memory that gets short, it is dirty again soon. */
+static int wait_for_end(void)
+{
+	struct pollfd input = {.fd = 0, .events = POLLIN};
+	uint64_t word;
+	while (poll(&input, 1, 100) == 0)
+		if (dirty >= 0 && (pread(dirty, &word, sizeof word, 0) != sizeof word || pwrite(dirty, &word, sizeof word, 0) != sizeof word))
+			die("dirty");
+	return 0;
 }
 
 /* Pages that were in use and are free. Each has contents of its own: a copy of
@@ -122,17 +139,40 @@ static void guest(uint64_t seed)
 		tell("guest", seed, p + i * PAGE);
 }
 
+/* The last page of some memory, which stays mapped or not. */
+static void last(const char *name, uint64_t seed, size_t size, int flags, int fd, int keep)
+{
+	char *p = map(size, flags, fd);
+	fill(p, seed, size);
+	tell(name, seed, p + size - PAGE);
+	if (!keep && munmap(p, size))
+		die("munmap");
+}
+
+/* A file of hugetlbfs that no process has mapped any more. */
+static void hugefile(const char *name, uint64_t seed)
+{
+	int fd = memfd_create(name, MFD_HUGETLB);
+	if (fd < 0 || ftruncate(fd, HUGE))
+		die("hugetlbfs");
+	last(name, seed, HUGE, MAP_SHARED, fd, 0);
+}
+
 int main(int argc, char **argv)
 {
 	for (int i = 2; i < argc; i++) {
 		uint64_t seed = 0x5eed0 + i;
 		char *kind = argv[i];
-		if (!strcmp(kind, "anon") || !strcmp(kind, "shmem") || !strcmp(kind, "hugetlb")) {
-			int flags = *kind == 's' ? MAP_SHARED : *kind == 'h' ? MAP_PRIVATE | MAP_HUGETLB : MAP_PRIVATE;
-			size_t size = *kind == 'h' ? HUGE : PAGE;
-			char *p = map(size, flags | MAP_ANONYMOUS, -1);
-			fill(p, seed, size);
-			tell(kind, seed, p + size - PAGE);
+		if (!strcmp(kind, "anon")) {
+			last(kind, seed, PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 1);
+		} else if (!strcmp(kind, "shmem")) {
+			last(kind, seed, PAGE, MAP_SHARED | MAP_ANONYMOUS, -1, 1);
+		} else if (!strcmp(kind, "hugetlb")) {
+			last(kind, seed, HUGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 1);
+		} else if (!strcmp(kind, "hugefree")) {
+			last(kind, seed, HUGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+		} else if (!strcmp(kind, "hugetlbfs")) {
+			hugefile(kind, seed);
 		} else if (!strcmp(kind, "mapped")) {
 			file(argv[1], kind, seed, 1, 1);
 		} else if (!strcmp(kind, "cache")) {
@@ -153,6 +193,5 @@ int main(int argc, char **argv)
 	}
 	puts("ready");
 	fflush(stdout);
-	char c;
-	return read(0, &c, 1) < 0;
+	return wait_for_end();
 }

@@ -77,7 +77,6 @@ var (
 	placeText = regexp.MustCompile(`^(?:RIP: 0010:|pc : )([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x[0-9a-f]+(?: \[(\w+)[^\]]*\])?`)
 	taskText  = regexp.MustCompile(`\bCPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.{1,15}?) (?:Not tainted|Tainted:|Kdump:)`)
 	hungText  = regexp.MustCompile(`^INFO: task (.+):(\d+)(?: <[^>]*>)? blocked .*for more than (\d+) seconds`)
-	lockText  = regexp.MustCompile(`CPU#?\s?(\d+)(?: stuck for (\d+)s! \[(.+):(\d+)\])?`)
 )
 
 // logged is what the log tells of the crash.
@@ -203,11 +202,6 @@ func (g *logged) read(line string) {
 	if m := hungText.FindStringSubmatch(line); m != nil && g.hung == nil {
 		pid, _ := strconv.Atoi(m[2])
 		g.hung, g.seconds = &TaskRef{PID: pid, Comm: clean(m[1]), State: "D", CPU: -1}, m[3]
-	}
-	if m := lockText.FindStringSubmatch(line); m != nil && g.kind == "softLockup" && g.hung == nil && m[3] != "" {
-		pid, _ := strconv.Atoi(m[4])
-		cpu, _ := strconv.Atoi(m[1])
-		g.hung, g.seconds = &TaskRef{PID: pid, Comm: clean(m[3]), CPU: cpu}, m[2]
 	}
 }
 

@@ -79,6 +79,18 @@ CPU: 0 PID: 7 Comm: x Not tainted 6.1 #1
 RIP: 0010:kfree+0x12/0x40
 Kernel panic - not syncing: Fatal exception`, "bug",
 		"A check in the kernel's code failed in function kfree; process x (PID 7), CPU 0. The kernel said: kernel BUG at mm/slub.c:4321!.", 0},
+	{"second oops", `
+BUG: kernel NULL pointer dereference, address: 0000000000000008
+Oops: 0000 [#1] SMP
+RIP: 0010:first+0x2/0xf0
+---[ end trace 0000000000000000 ]---
+BUG: kernel NULL pointer dereference, address: 0000000000000018
+Oops: 0000 [#2] SMP
+CPU: 1 PID: 8 Comm: y Not tainted 6.1 #1
+RIP: 0010:second+0x2/0xf0
+---[ end trace 0000000000000000 ]---
+Kernel panic - not syncing: Fatal exception`, "nullDereference",
+		"Null pointer dereference at address 0x18 in function second; process y (PID 8), CPU 1.", 0},
 	{"arm64", `
 Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008
 Mem abort info:
@@ -127,6 +139,33 @@ func TestIncident(t *testing.T) {
 	}
 }
 
+// TestStackOfLog takes the stack of the processor that crashed from the log where
+// the dump names no function; that of a task that hung is another's.
+func TestStackOfLog(t *testing.T) {
+	const trace = `
+CPU: 0 PID: 7 Comm: x Not tainted 6.1 #1
+Call Trace:
+ <TASK>
+ spin+0x1/0x20 [spin]
+ kthread+0xd0/0x100
+ </TASK>
+Kernel panic - not syncing: `
+	for _, c := range []struct {
+		log  string
+		want int
+	}{
+		{"watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:7]" + trace + "softlockup: hung tasks", 2},
+		{"INFO: task touch:107 blocked for more than 120 seconds." + trace + "hung_task: blocked tasks", 0},
+	} {
+		l := &linux{r: &Report{Processors: []Processor{{Trace: Trace{Frames: []Frame{{PC: 1}}}}}}, log: logOf(c.log), crashed: -1}
+		l.incident()
+		p := l.r.Processors[0]
+		if p.FromLog != (c.want > 0) || p.FromLog && len(p.Frames) != c.want || l.r.Incident.Subject != nil && c.want > 0 {
+			t.Errorf("%s: %+v, %+v", c.log, p, l.r.Incident)
+		}
+	}
+}
+
 // TestNoIncident has a kernel that runs, and had an oops long ago.
 func TestNoIncident(t *testing.T) {
 	l := &linux{r: &Report{}, certain: true, log: logOf(`
@@ -160,10 +199,67 @@ func TestTaints(t *testing.T) {
 	}
 }
 
+// stackOf makes a stack of names; a place that is exact ends in !.
+func stackOf(text string) []Frame {
+	var frames []Frame
+	for name := range strings.FieldsSeq(text) {
+		name, exact := strings.CutSuffix(name, "!")
+		frames = append(frames, Frame{Symbol: name, Exact: exact})
+	}
+	return frames
+}
+
+// TestHung says in which function the task waits that hung.
+func TestHung(t *testing.T) {
+	const log = `
+INFO: task touch:107 blocked for more than 120 seconds.
+Kernel panic - not syncing: hung_task: blocked tasks
+CPU: 1 PID: 29 Comm: khungtaskd Not tainted 6.1.0`
+	for _, c := range []struct{ stack, want string }{
+		{"__schedule schedule io_schedule folio_wait_bit filemap_fault do_fault", "waited more than 120 seconds in function folio_wait_bit, called by filemap_fault; found"},
+		{"__schedule schedule", "waited more than 120 seconds; found"},
+	} {
+		l := &linux{r: &Report{}, log: logOf(log), crashed: -1, hung: map[int]*TaskGroup{107: {Trace: Trace{Frames: stackOf(c.stack)}}}}
+		if l.incident(); !strings.Contains(l.r.Reason, c.want) {
+			t.Errorf("%s: %s, want %s", c.stack, l.r.Reason, c.want)
+		}
+	}
+}
+
+func TestIdle(t *testing.T) {
+	for stack, want := range map[string]bool{
+		"default_idle! default_idle_call do_idle cpu_startup_entry":                                       true,
+		"crash_nmi_callback! nmi_handle exc_nmi end_repeat_nmi pv_native_safe_halt! default_idle do_idle": true,
+		"handle_irq! common_interrupt asm_common_interrupt acpi_idle! cpuidle_enter_state do_idle":        true,
+		"vfs_read! ksys_read do_syscall_64":                                                               false,
+		"do_idle! sysvec_reschedule asm_sysvec spin! kthread":                                             false,
+		"": false,
+	} {
+		if got := isIdle(stackOf(stack)); got != want {
+			t.Errorf("%s: idle %v", stack, got)
+		}
+	}
+}
+
+// TestSignature groups tasks by state and stack.
+func TestSignature(t *testing.T) {
+	frames := []Frame{{PC: 1}, {PC: 2}}
+	all := map[string]bool{}
+	for _, s := range []string{
+		signature("S", Trace{Frames: frames}), signature("D", Trace{Frames: frames}), signature("S", Trace{Frames: frames[:1]}),
+		signature("S", Trace{Frames: []Frame{{PC: 1}, {PC: 2, Unreliable: true}}}), signature("S", Trace{Broken: "it ran"}), signature("S", Trace{Broken: "no memory"}),
+	} {
+		all[s] = true
+	}
+	if len(all) != 6 || !all[signature("S", Trace{Frames: frames, Broken: "at the end"})] {
+		t.Errorf("%d groups: %v", len(all), all)
+	}
+}
+
 // TestPlace finds where it happened on the stacks that crashes leave.
 func TestPlace(t *testing.T) {
 	for _, c := range []struct {
-		kind, stack, want string // a place that is exact ends in !
+		kind, stack, want string
 	}{
 		{"nullDereference", "msr_read! vfs_read ksys_read", "msr_read"}, // the crash kernel's note has the registers of the fault
 		{"nullDereference", "delay_tsc! panic oops_end.cold page_fault_oops exc_page_fault asm_exc_page_fault msr_read! vfs_read", "msr_read"},
@@ -174,13 +270,8 @@ func TestPlace(t *testing.T) {
 		{"panic", "panic!", ""},
 		{"panic", "", ""},
 	} {
-		var frames []Frame
-		for name := range strings.FieldsSeq(c.stack) {
-			name, exact := strings.CutSuffix(name, "!")
-			frames = append(frames, Frame{Symbol: name, Exact: exact})
-		}
-		got := ""
-		if at := new(linux).placeOf(frames, c.kind); at >= 0 {
+		got, frames := "", stackOf(c.stack)
+		if at := placeOf(frames, c.kind); at >= 0 {
 			got = frames[at].Symbol
 		}
 		if got != c.want {

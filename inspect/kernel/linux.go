@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,6 +22,7 @@ type linux struct {
 	k       *layout.Kernel // nil: the memory cannot be read by virtual addresses
 	u       *unwind.Unwinder
 	note    *small.Note // of a small dump, else nil
+	noNote  bool        // it is damaged: nothing but that it is a small dump is known of it
 	log     []layout.LogRecord
 	crashed int // the processor, or -1
 	// certain says that what tells whether the kernel crashed could be read.
@@ -77,17 +77,17 @@ func (l *linux) use(k *layout.Kernel) {
 
 // explain fills in all that needs no page of memory's use.
 func (l *linux) explain() {
-	l.identity(l.dump)
+	l.identity()
 	if l.k != nil {
 		var err error
 		if l.log, err = l.k.Log(); err != nil {
 			l.r.warn("the kernel's log: %v", err)
 		}
 		l.certain = len(l.log) > 0
-		l.findCrash(l.dump)
+		l.findCrash()
 		l.modules()
 	}
-	l.processors(l.dump)
+	l.processors()
 	if l.k != nil {
 		l.tasks()
 	}
@@ -97,23 +97,21 @@ func (l *linux) explain() {
 }
 
 // findNote finds what a small dump says about itself.
-func (l *linux) findNote(d *kdump.Dump) {
-	for _, n := range d.Notes {
-		if n.Name != small.NoteOwner || n.Type != small.NoteType {
-			continue
-		}
-		note := new(small.Note)
-		if err := json.Unmarshal(n.Desc, note); err != nil {
-			l.r.warn("the note of the small dump: %v", err)
-			note = &small.Note{Kind: "small", CPU: -1}
-		}
-		l.note = note
+func (l *linux) findNote() {
+	if !small.Is(l.dump) {
 		return
 	}
+	n, ok := small.ParseNote(l.dump)
+	if !ok {
+		l.r.warn("what the small dump says about itself is damaged")
+		l.noNote, n = true, &small.Note{CPU: -1}
+	}
+	l.note = n
 }
 
 // identity says which kernel it is.
-func (l *linux) identity(d *kdump.Dump) {
+func (l *linux) identity() {
+	d := l.dump
 	u := d.Uname
 	if l.k != nil {
 		if own, err := l.k.Uname(); err == nil {
@@ -180,25 +178,14 @@ func (l *linux) clock() *time.Time {
 }
 
 // findCrash finds the processor that panicked.
-func (l *linux) findCrash(d *kdump.Dump) {
-	if _, ok := d.Info("CRASHTIME"); ok {
+func (l *linux) findCrash() {
+	if _, ok := l.dump.Info("CRASHTIME"); ok {
 		l.r.Crash = true
 	}
-	// Both are -1 until then. panic_cpu is static in kernel/panic.c.
-	for _, name := range []string{"panic_cpu", "crashing_cpu"} {
-		a, err := l.k.Symbol(name)
-		if err != nil {
-			continue
-		}
-		v, err := l.k.Space.Uint32(a)
-		if err != nil {
-			continue
-		}
-		l.certain = true
-		if int32(v) >= 0 && v < 1<<16 {
-			l.r.Crash, l.crashed = true, int(v)
-			return
-		}
+	n, err := l.k.PanicCPU()
+	l.certain = l.certain || err == nil
+	if n >= 0 {
+		l.r.Crash, l.crashed = true, n
 	}
 }
 
@@ -246,11 +233,13 @@ func (l *linux) fromNote() {
 		r.Time = &t
 	}
 	r.CPUs = max(r.CPUs, n.CPUs)
-	r.Crash = !n.Live
+	if !l.noNote {
+		r.Crash = !n.Live
+	}
 	if len(r.Taints) == 0 {
 		r.Taints = taintsOf(n.Tainted)
 	}
-	if l.crashed < 0 && !n.Live {
+	if l.crashed < 0 && r.Crash {
 		l.crashed = n.CPU
 	}
 	if len(r.Modules) == 0 {
@@ -357,9 +346,11 @@ func (l *linux) kind() {
 	case l.note != nil:
 		l.r.Kind = "small"
 	case m == nil:
-	case m.LeftOut == 0:
+	case m.Classes == nil && m.LeftOut == 0:
 		l.r.Kind = "complete"
 	case m.Classes != nil:
+		// Some formats do not tell memory that was left out from none: no machine
+		// is without free memory.
 		share := func(classes ...pages.Class) float64 {
 			var all, there uint64
 			for _, c := range m.Classes {
@@ -369,13 +360,11 @@ func (l *linux) kind() {
 					}
 				}
 			}
-			if all == 0 {
-				return -1
-			}
-			return float64(there) / float64(all)
+			return float64(there) / float64(max(all, 1))
 		}
+		free := share(pages.Free) > 0.5
 		switch {
-		case share(pages.Free) > 0.5 && share(pages.Anon, pages.Shmem) > 0.5:
+		case free && (m.LeftOut == 0 || share(pages.Anon, pages.Shmem) > 0.5):
 			l.r.Kind = "complete"
 		case share(pages.Anon, pages.Shmem, pages.MappedFile) > 0.5:
 			l.r.Kind = "active"

@@ -19,14 +19,7 @@ func (l *linux) memory() {
 	}
 	m := new(Memory)
 	l.r.Memory = m
-	for run := range d.PageRuns(0, d.MaxPFN()) {
-		switch run.State {
-		case kdump.PagePresent:
-			m.InDump += run.Count * size
-		case kdump.PageExcluded:
-			m.LeftOut += run.Count * size
-		}
-	}
+	m.count(d)
 	if total := d.Pages() * size; total > maxScan {
 		l.r.warn("the uses of %d GiB of memory are not counted: that would take minutes", total>>30)
 		return
@@ -55,6 +48,18 @@ func (l *linux) memory() {
 	for c := range pages.Classes {
 		if n := all.Pages[c]; n > 0 && c != pages.Hole {
 			m.Classes = append(m.Classes, MemoryClass{c.String(), n * size, there.Pages[c] * size})
+		}
+	}
+}
+
+// count adds up what is in a dump and what is not.
+func (m *Memory) count(d *kdump.Dump) {
+	for run := range d.PageRuns(0, d.MaxPFN()) {
+		switch n := run.Count * uint64(d.PageSize); run.State {
+		case kdump.PagePresent:
+			m.InDump += n
+		case kdump.PageExcluded:
+			m.LeftOut += n
 		}
 	}
 }

@@ -40,47 +40,20 @@ func Open(r io.ReaderAt, size int64) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if processCore(d) {
+	if d.OfProcess() {
 		return nil, fmt.Errorf("%w (an ELF core)", ErrProcess)
 	}
-	return linuxReport(d, size), nil
+	return linuxReport(d), nil
 }
 
-// Notes of process cores (include/uapi/linux/elf.h).
-const (
-	ntAuxv = 6
-	ntFile = 0x46494c45
-)
-
-// processCore tells whether an ELF core is that of a process: it has the
-// auxiliary vector of its program, which no kernel has.
-func processCore(d *kdump.Dump) bool {
-	if len(d.VMCoreInfo) > 0 {
-		return false
-	}
-	for _, n := range d.Notes {
-		if n.Name == "CORE" && (n.Type == ntAuxv || n.Type == ntFile) {
-			return true
-		}
-	}
-	return false
-}
-
-// searchFree is how much memory beyond that of the file, in bytes, a dump may
-// have whose VMCOREINFO is searched for where it is missing: memory that a
-// damaged header makes up takes as long as if it were there.
-const searchFree = 64 << 30
-
-// linuxReport inspects the dump of a Linux kernel, which is a file of size bytes.
-func linuxReport(d *kdump.Dump, size int64) *Report {
+// linuxReport inspects the dump of a Linux kernel.
+func linuxReport(d *kdump.Dump) *Report {
 	l := &linux{dump: d, crashed: -1, r: &Report{Format: d.Format, System: "Linux", Incomplete: d.Incomplete}}
-	l.findNote(d)
-	var ram uint64
+	l.findNote()
 	for _, run := range d.Runs {
-		ram += run.Size
+		l.r.MemoryBytes += run.Size
 	}
-	l.r.MemoryBytes = ram
-	if l.note == nil && ram <= uint64(size)*8+searchFree {
+	if l.note == nil {
 		l.src = dumped.Open(d, dumped.Options{})
 	}
 	l.inspect()

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"procdump/kdump"
 	"procdump/kernel/layout"
 	"procdump/kernel/unwind"
 )
@@ -14,11 +13,11 @@ import (
 const maxProcessors = 8192
 
 // processors tells what each processor did.
-func (l *linux) processors(d *kdump.Dump) {
+func (l *linux) processors() {
 	regs := make(map[int]*unwind.Regs)
-	numbers := l.numbers(d)
-	for _, c := range d.CPUs {
-		regs[c.Number] = unwind.FromPRStatus(d.Arch, c.PRStatus)
+	numbers := l.numbers()
+	for _, c := range l.dump.CPUs {
+		regs[c.Number] = unwind.FromPRStatus(l.dump.Arch, c.PRStatus)
 	}
 	missing := 0
 	for _, n := range numbers[:min(len(numbers), maxProcessors)] {
@@ -46,12 +45,12 @@ func (l *linux) processors(d *kdump.Dump) {
 
 // numbers lists the processors: those of the notes, and those that were online.
 // A panic marks the processors that it stops as not online.
-func (l *linux) numbers(d *kdump.Dump) []int {
+func (l *linux) numbers() []int {
 	var all []int
 	if l.k != nil {
 		all, _ = l.k.CPUs()
 	}
-	for _, c := range d.CPUs {
+	for _, c := range l.dump.CPUs {
 		all = append(all, c.Number)
 	}
 	slices.Sort(all)
@@ -79,9 +78,16 @@ func (l *linux) running(p *Processor, r *unwind.Regs, t layout.Task) {
 	if len(tr.Frames) == 0 {
 		p.Doing = "user mode"
 	}
-	// What an interrupt that stopped a processor interrupted is what it did.
+	if !p.Crashed && isIdle(p.Frames) {
+		p.Doing = "idle"
+	}
+}
+
+// isIdle tells whether a processor had nothing to do. What an interrupt that
+// stopped it interrupted is what it did.
+func isIdle(frames []Frame) bool {
 	idle := false
-	for i, f := range tr.Frames {
+	for i, f := range frames {
 		if f.Exact || i == 0 {
 			idle = false
 		}
@@ -89,9 +95,7 @@ func (l *linux) running(p *Processor, r *unwind.Regs, t layout.Task) {
 			idle = idle || strings.HasPrefix(f.Symbol, name)
 		}
 	}
-	if idle && !p.Crashed {
-		p.Doing = "idle"
-	}
+	return idle
 }
 
 // traceOf turns a trace into one of the report.

@@ -12,6 +12,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,7 +54,8 @@ type Report struct {
 	Reason string `json:"reason"`
 	// Incident is what the sentence was made of; nil without a crash.
 	Incident *Incident `json:"incident,omitempty"`
-	// Incomplete says that the writer of the dump ran out of space.
+	// Incomplete says that the writer of the dump ran out of space or was
+	// stopped, or that the end of the file is missing.
 	Incomplete bool `json:"incomplete,omitempty"`
 
 	Release string `json:"release,omitempty"` // "6.1.0-56-amd64", "10.0.19041"
@@ -87,22 +89,24 @@ type Report struct {
 
 func (r *Report) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if what, _, ok := strings.Cut(text, ": "); ok && r.cause != "" && len(r.Warnings) > 0 && strings.Contains(text, r.cause) {
-		text = what + ": for the same reason"
+	if slices.Contains(r.Warnings, text) {
+		return
 	}
-	for _, w := range r.Warnings {
-		if w == text {
-			return
-		}
+	hasCause := func(s string) bool { return r.cause != "" && strings.Contains(s, r.cause) }
+	if what, _, ok := strings.Cut(text, ": "); ok && hasCause(text) && slices.ContainsFunc(r.Warnings, hasCause) {
+		text = what + ": for the same reason as above"
 	}
-	r.Warnings = append(r.Warnings, text)
+	if !slices.Contains(r.Warnings, text) {
+		r.Warnings = append(r.Warnings, text)
+	}
 }
 
 // Incident is why a kernel crashed.
 type Incident struct {
 	// Type is one of nullDereference, pageFault, protectionFault, invalidOpcode,
-	// divideError, bug, hungTask, softLockup, hardLockup, stall, outOfMemory,
-	// sysrq, machineCheck, noInit, rootFS, oops, panic, bugCheck.
+	// divideError, bug, stackOverflow, hungTask, softLockup, hardLockup, stall,
+	// outOfMemory, sysrq, machineCheck, nmi, noInit, rootFS, warning, oops,
+	// panic, and bugCheck of Windows.
 	Type string `json:"type"`
 	// Message is the kernel's own: the first line of the oops, or the panic's.
 	Message string `json:"message,omitempty"`

@@ -2,41 +2,24 @@ package kernel
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
+	"procdump/inspect/kernel/kerneltest"
 	"procdump/kdump"
 	"procdump/kernel/layout"
 	"procdump/kernel/layout/layouttest"
+	"procdump/kernel/pages"
+	"procdump/kernel/small"
 )
-
-// sample is a small dump of Debian's kernel 6.1 that dereferenced a null pointer.
-func sample(t testing.TB) []byte {
-	t.Helper()
-	f, err := os.Open("testdata/null.elf.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 func openReport(t testing.TB, b []byte) *Report {
 	t.Helper()
@@ -48,13 +31,16 @@ func openReport(t testing.TB, b []byte) *Report {
 }
 
 func TestSmall(t *testing.T) {
-	r := openReport(t, sample(t))
+	r := openReport(t, kerneltest.Small(t))
 	want := "Null pointer dereference at address 0x0 in function msr_read of module msr, called by vfs_read; process head (PID 97), CPU 0."
 	if r.Reason != want || !r.Crash || r.Kind != "small" || r.Release != "6.1.0-56-amd64" || r.Host != "guest" || r.CPUs != 2 || len(r.Taints) != 1 {
 		t.Errorf("%s\n%+v", r.Reason, r)
 	}
 	if len(r.Modules) != 14 || r.Modules[0].Name != "msr" || r.Log == nil || r.Log.Incident == 0 || !strings.Contains(r.Log.Lines[r.Log.Incident-1], "BUG: kernel NULL") {
 		t.Errorf("modules %v, log %+v", r.Modules, r.Log)
+	}
+	if r.Tasks == nil || r.Tasks.Total == 0 || r.Processors[0].Task == nil || r.Processors[0].Task.Comm != "head" {
+		t.Errorf("tasks %+v", r.Tasks)
 	}
 	if p := r.Processors[0]; !p.Crashed || !p.FromLog || p.Frames[1].String() != "vfs_read+0xa5" {
 		t.Errorf("processor %+v", p)
@@ -63,7 +49,7 @@ func TestSmall(t *testing.T) {
 
 // TestJSON has the report come back from JSON.
 func TestJSON(t *testing.T) {
-	r := openReport(t, sample(t))
+	r := openReport(t, kerneltest.Small(t))
 	b, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +66,7 @@ func TestJSON(t *testing.T) {
 
 // TestDamagedSmall damages a small dump in many places.
 func TestDamagedSmall(t *testing.T) {
-	whole := sample(t)
+	whole := kerneltest.Small(t)
 	for seed := range uint64(60) {
 		b := bytes.Clone(whole)
 		rnd := rand.New(rand.NewPCG(seed, 3))
@@ -93,6 +79,59 @@ func TestDamagedSmall(t *testing.T) {
 		if r, err := Open(bytes.NewReader(b), int64(len(b))); err == nil && r.Reason == "" {
 			t.Errorf("seed %d: no reason: %+v", seed, r)
 		}
+	}
+}
+
+// TestDamagedNote: what a small dump says about itself cannot be read, and its
+// memory tells whether the machine crashed.
+func TestDamagedNote(t *testing.T) {
+	b := bytes.Replace(kerneltest.Small(t), []byte(`"kind":"small"`), []byte(`"kind":"sma`+"\x00\x00"+`"`), 1)
+	r := openReport(t, b)
+	if r.Kind != "small" || !r.Crash || len(r.Warnings) == 0 || !strings.Contains(r.Warnings[0], "is damaged") {
+		t.Errorf("%+v", r)
+	}
+	// Nothing else can be read, either.
+	d := &kdump.Dump{Notes: []kdump.Note{{Name: small.NoteOwner, Type: small.NoteType, Desc: []byte("{")}}}
+	if r := linuxReport(d); r.Crash || !r.CrashUnknown || r.Kind != "small" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestKind tells what a dump holds by what of each use is there.
+func TestKind(t *testing.T) {
+	class := func(c pages.Class, bytes, there uint64) MemoryClass { return MemoryClass{c.String(), bytes, there} }
+	for _, c := range []struct {
+		m    Memory
+		want string
+	}{
+		{Memory{InDump: 9}, "complete"},
+		{Memory{InDump: 9, LeftOut: 9}, ""},
+		{Memory{Classes: []MemoryClass{class(pages.Free, 9, 9), class(pages.Anon, 9, 9)}}, "complete"},
+		{Memory{Classes: []MemoryClass{class(pages.Free, 9, 9), class(pages.Kernel, 9, 9)}}, "complete"}, // before the first process
+		{Memory{LeftOut: 1, Classes: []MemoryClass{class(pages.Free, 9, 8), class(pages.Anon, 9, 9)}}, "complete"},
+		{Memory{LeftOut: 9, Classes: []MemoryClass{class(pages.Free, 9, 0), class(pages.Anon, 9, 9)}}, "active"},
+		{Memory{LeftOut: 18, Classes: []MemoryClass{class(pages.Free, 9, 0), class(pages.Anon, 9, 0), class(pages.Slab, 9, 9)}}, "kernel"},
+		{Memory{Classes: []MemoryClass{class(pages.Anon, 9, 9), class(pages.Slab, 9, 9)}}, "active"}, // ELF does not tell what is missing
+		{Memory{Classes: []MemoryClass{class(pages.Slab, 9, 9)}}, "kernel"},
+	} {
+		l := &linux{r: &Report{Memory: &c.m}}
+		if l.kind(); l.r.Kind != c.want {
+			t.Errorf("%+v: %q, want %q", c.m, l.r.Kind, c.want)
+		}
+	}
+}
+
+// TestWarn tells a cause once, and refers to it where it has been told.
+func TestWarn(t *testing.T) {
+	r := &Report{cause: "no symbols"}
+	r.warn("something else")
+	for range 2 {
+		r.warn("the tasks: no symbols")
+		r.warn("the modules: no symbols")
+	}
+	want := []string{"something else", "the tasks: no symbols", "the modules: for the same reason as above"}
+	if !slices.Equal(r.Warnings, want) {
+		t.Errorf("%q", r.Warnings)
 	}
 }
 
@@ -199,7 +238,8 @@ func TestProcess(t *testing.T) {
 	le.PutUint16(b[52:], 64)
 	le.PutUint16(b[54:], 56)
 	le.PutUint16(b[56:], 1)
-	note := kdump.AppendNote(nil, kdump.Note{Name: "CORE", Type: ntAuxv, Desc: make([]byte, 16)})
+	const auxv = 6 // NT_AUXV
+	note := kdump.AppendNote(nil, kdump.Note{Name: "CORE", Type: auxv, Desc: make([]byte, 16)})
 	le.PutUint32(b[64:], 4) // PT_NOTE
 	le.PutUint64(b[64+8:], uint64(len(b)))
 	le.PutUint64(b[64+32:], uint64(len(note)))
@@ -211,7 +251,7 @@ func TestProcess(t *testing.T) {
 
 // FuzzOpen inspects any file.
 func FuzzOpen(f *testing.F) {
-	f.Add(sample(f))
+	f.Add(kerneltest.Small(f))
 	f.Add(crashDump(0xd1))
 	f.Add([]byte("KDUMP   "))
 	f.Fuzz(func(t *testing.T, b []byte) {

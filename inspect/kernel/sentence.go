@@ -52,7 +52,7 @@ func (l *linux) incident() {
 // calm is the sentence for a machine that did not crash.
 func (l *linux) calm() string {
 	s := "The machine did not crash: the dump was taken while it ran."
-	if !l.certain && l.note == nil {
+	if !l.certain && (l.note == nil || l.noNote) {
 		l.r.CrashUnknown = true
 		return "Whether the machine crashed is not known: the kernel's log and its variables cannot be read."
 	}
@@ -97,7 +97,7 @@ func (l *linux) byStack(in *Incident, g *logged) {
 			in.PID, in.Process = p.Task.PID, p.Task.Comm
 		}
 		l.useLog(p, g)
-		at := l.placeOf(p.Frames, in.Type)
+		at := placeOf(p.Frames, in.Type)
 		if at < 0 {
 			return
 		}
@@ -119,7 +119,8 @@ func (l *linux) byStack(in *Incident, g *logged) {
 	}
 }
 
-// useLog takes the stack from the log where the dump has no symbols.
+// useLog takes the stack from the log where the dump has no symbols. With a hung
+// task the log has the stack of that.
 func (l *linux) useLog(p *Processor, g *logged) {
 	for _, f := range p.Frames {
 		if f.Symbol != "" {
@@ -143,7 +144,7 @@ var faults = map[string]bool{
 }
 
 // placeOf returns the number of the frame in which it happened, or -1.
-func (l *linux) placeOf(frames []Frame, kind string) int {
+func placeOf(frames []Frame, kind string) int {
 	last := -1 // the last frame of the crash itself
 	for i, f := range frames {
 		if isMachinery(f) {

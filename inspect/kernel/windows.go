@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"procdump/arch"
-	"procdump/kdump"
 	"procdump/kdump/windump"
 )
 
@@ -125,16 +124,8 @@ func (x *windows) memory() {
 	if err != nil {
 		return // a small dump
 	}
-	m := new(Memory)
-	for run := range d.PageRuns(0, d.MaxPFN()) {
-		switch run.State {
-		case kdump.PagePresent:
-			m.InDump += run.Count * uint64(d.PageSize)
-		case kdump.PageExcluded:
-			m.LeftOut += run.Count * uint64(d.PageSize)
-		}
-	}
-	x.r.Memory = m
+	x.r.Memory = new(Memory)
+	x.r.Memory.count(d)
 	x.r.Incomplete = x.r.Incomplete || d.Incomplete
 }
 
@@ -248,8 +239,11 @@ func (x *windows) conclude(check *BugCheck, live bool) {
 		}
 		b.WriteString(": " + name)
 		if e.Code == statusAccessViolation && len(e.Information) >= 2 {
-			how := map[Hex]string{0: "read", 1: "write", 8: "execution"}[e.Information[0]]
-			fmt.Fprintf(&b, " (%s of address %v)", how, e.Information[1])
+			how, ok := map[Hex]string{0: "read of", 1: "write of", 8: "execution of"}[e.Information[0]]
+			if !ok {
+				how = "access to"
+			}
+			fmt.Fprintf(&b, " (%s address %v)", how, e.Information[1])
 			in.Address = &e.Information[1]
 		}
 	}

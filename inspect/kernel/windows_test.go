@@ -58,6 +58,22 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// TestException says how memory was accessed.
+func TestException(t *testing.T) {
+	for how, want := range map[uint64]string{0: "read of", 1: "write of", 8: "execution of", 5: "access to"} {
+		b := crashDump(0x1e)
+		le := binary.LittleEndian
+		le.PutUint32(b[0xf00:], statusAccessViolation)
+		le.PutUint64(b[0xf00+16:], 0xfffff80500001234) // ExceptionAddress
+		le.PutUint32(b[0xf00+24:], 2)                  // NumberParameters
+		le.PutUint64(b[0xf00+32:], how)
+		le.PutUint64(b[0xf00+40:], 0x28)
+		if r := openReport(t, b); !strings.Contains(r.Reason, ": access violation ("+want+" address 0x28)") {
+			t.Errorf("%d: %s", how, r.Reason)
+		}
+	}
+}
+
 // TestRealWindows inspects dumps that Windows wrote, where someone has some:
 // all files *.dmp in the folder PROCDUMP_WINDUMPS.
 func TestRealWindows(t *testing.T) {

@@ -135,8 +135,8 @@ func (k *Writer) Stats() Stats { return k.stats }
 
 // Write reads the pages of wanted from the dump's memory and adds them. wanted
 // is iterated twice and is in ascending order; the states of its runs are not
-// looked at. A page that cannot be read is skipped and counted. With Late, later calls add pages; those that the file
-// has already are ignored.
+// looked at. A page that cannot be read is skipped and counted. With Late, later
+// calls add pages; those that the file has already are ignored.
 //
 // After an error, that of ctx included, Close still makes a dump of what is
 // there and marks it incomplete.
@@ -170,13 +170,10 @@ func (k *Writer) Write(ctx context.Context, wanted iter.Seq[kdump.PageRun]) erro
 func (k *Writer) missing(wanted iter.Seq[kdump.PageRun]) iter.Seq[kdump.PageRun] {
 	return func(yield func(kdump.PageRun) bool) {
 		for r := range wanted {
-			limit := min(r.PFN+r.Count, k.here.Len())
-			for pfn := k.here.NextClear(r.PFN); pfn < limit; {
-				end := min(k.here.NextSet(pfn), limit)
-				if !yield(kdump.PageRun{PFN: pfn, Count: end - pfn, State: r.State}) {
+			for gap := range k.here.Gaps(r.PFN, r.PFN+r.Count) {
+				if !yield(gap) {
 					return
 				}
-				pfn = k.here.NextClear(end)
 			}
 		}
 	}
@@ -260,11 +257,8 @@ func (k *Writer) ramBitmap(b []byte, pfn uint64) {
 }
 
 func (k *Writer) hereBitmap(b []byte, pfn uint64) {
-	limit := min(pfn+8*uint64(len(b)), k.here.Len())
-	for first := k.here.NextSet(pfn); first < limit; {
-		end := k.here.NextClear(first)
-		setBits(b, pfn, first, end)
-		first = k.here.NextSet(end)
+	for r := range k.here.RunsIn(pfn, pfn+8*uint64(len(b))) {
+		setBits(b, pfn, r.PFN, r.PFN+r.Count)
 	}
 }
 

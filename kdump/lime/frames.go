@@ -111,6 +111,7 @@ func (e *extent) scan(r io.ReaderAt, size int64) (end int64, err error) {
 			return size + 1, ignoreFormat(err)
 		}
 		in += uint64(c.data)
+		e.held = in
 		off = c.next
 		if last := e.index[len(e.index)-1]; in-last.in >= pointSpan && in < e.size {
 			e.index = append(e.index, point{in, off})

@@ -112,7 +112,25 @@ func TestCutOff(t *testing.T) {
 			if _, err := d.Memory.ReadPhys(p, end-uint64(len(p))); cut < len(b)-8 && !errors.Is(err, kdump.ErrDamaged) {
 				t.Errorf("%s: end of a cut image: %v", magic, err)
 			}
+			for r := range d.PageRuns(0, d.MaxPFN()) {
+				at := (r.PFN + r.Count - 1) * sample.Page
+				_, err := d.Memory.ReadPhys(p[:1], at)
+				if (err == nil) != (r.State == kdump.PagePresent) {
+					t.Errorf("%s: page at %#x is told to be %v: %v", magic, at, r.State, err)
+				}
+			}
 		}
+	}
+}
+
+// TestClaims opens a small image that claims much memory: what it does not hold
+// is not in the dump, so that nobody goes through it page by page.
+func TestClaims(t *testing.T) {
+	b := append(header(limeMagic, 1, 0x1000, 1<<40-1), make([]byte, 0x3000)...)
+	d := open(t, b)
+	want := []kdump.PageRun{{PFN: 1, Count: 3, State: kdump.PagePresent}, {PFN: 4, Count: 1<<28 - 4, State: kdump.PageExcluded}}
+	if got := slices.Collect(d.PageRuns(0, d.MaxPFN())); !slices.Equal(got, want) || !d.Incomplete {
+		t.Errorf("got %v, want %v; incomplete %v", got, want, d.Incomplete)
 	}
 }
 
@@ -136,6 +154,7 @@ func TestRejects(t *testing.T) {
 		"other":      []byte("\x7fELF, and more than 32 bytes of it, at that"),
 		"backwards":  header(limeMagic, 1, 0x2000, 0x1000),
 		"everything": header(limeMagic, 1, 0, ^uint64(0)),
+		"53 bits":    header(limeMagic, 1, 0x1000, 1<<52),
 		"overlap":    slices.Concat(header(limeMagic, 1, 0, 3), make([]byte, 4), header(limeMagic, 1, 2, 3), make([]byte, 2)),
 	} {
 		if d, err := Open(bytes.NewReader(b), int64(len(b))); err == nil {

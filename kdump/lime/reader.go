@@ -16,6 +16,7 @@ import (
 // extent is a range of memory. The stream of a compressed one is indexed.
 type extent struct {
 	addr, size uint64
+	held       uint64  // the first bytes of it that are in the file
 	off        int64   // of the contents in the file
 	index      []point // nil if they are not compressed
 }
@@ -23,8 +24,9 @@ type extent struct {
 // memory is the physical memory in an image.
 type memory struct {
 	r       io.ReaderAt
-	extents []extent // in ascending order, disjoint
-	runs    []kdump.Run
+	extents []extent    // in ascending order, disjoint
+	runs    []kdump.Run // RAM
+	held    []kdump.Run // of it, what is in the file
 	chunks  *cache.Blocks
 }
 
@@ -80,7 +82,7 @@ func Open(r io.ReaderAt, size int64) (*kdump.Dump, error) {
 func (m *memory) extent(head []byte, off, size int64) (e extent, next int64, err error) {
 	le := binary.LittleEndian
 	first, last := le.Uint64(head[8:]), le.Uint64(head[16:])
-	if last < first || last-first == ^uint64(0) {
+	if last < first || last >= kdump.MaxPhysAddr {
 		return e, 0, bad("LiME", off, "range from %#x to %#x", first, last)
 	}
 	e = extent{addr: first, size: last - first + 1, off: off + headerSize}
@@ -88,8 +90,9 @@ func (m *memory) extent(head []byte, off, size int64) (e extent, next int64, err
 		end, err := e.scan(m.r, size)
 		return e, end, err
 	}
-	if e.size > uint64(size-e.off) {
-		// Memory that the file does not hold reads as damaged.
+	// Memory that the file does not hold reads as damaged.
+	e.held = min(e.size, uint64(max(size-e.off, 0)))
+	if e.held < e.size {
 		return e, size + 1, nil
 	}
 	return e, e.off + int64(e.size), nil
@@ -102,8 +105,9 @@ func (m *memory) arrange(format string) error {
 			return bad(format, e.off-headerSize, "range at %#x overlaps another", e.addr)
 		}
 		m.runs = append(m.runs, kdump.Run{Addr: e.addr, Size: e.size})
+		m.held = append(m.held, kdump.Run{Addr: e.addr, Size: e.held})
 	}
-	m.runs = kdump.NormalizeRuns(m.runs)
+	m.runs, m.held = kdump.NormalizeRuns(m.runs), kdump.NormalizeRuns(m.held)
 	return nil
 }
 
@@ -135,14 +139,7 @@ func (m *memory) ReadPhys(b []byte, addr uint64) (n int, err error) {
 	return n, nil
 }
 
-// PageRuns implements kdump.PageMap: all RAM that an image tells of is in it.
+// PageRuns implements kdump.PageMap.
 func (m *memory) PageRuns(from, to uint64) iter.Seq[kdump.PageRun] {
-	return func(yield func(kdump.PageRun) bool) {
-		for _, r := range m.runs {
-			first, end := max(r.Addr/defaultPageSize, from), min((r.End()-1)/defaultPageSize+1, to)
-			if first < end && !yield(kdump.PageRun{PFN: first, Count: end - first, State: kdump.PagePresent}) {
-				return
-			}
-		}
-	}
+	return kdump.HeldPageRuns(m.runs, m.held, defaultPageSize, from, to)
 }

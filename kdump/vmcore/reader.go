@@ -31,7 +31,8 @@ type extent struct {
 type memory struct {
 	r       io.ReaderAt
 	page    uint64
-	runs    []kdump.Run // of RAM
+	runs    []kdump.Run // RAM
+	held    []kdump.Run // of these, what counts as being in the dump
 	extents []extent
 }
 
@@ -70,9 +71,6 @@ func Open(r io.ReaderAt, size int64) (*kdump.Dump, error) {
 	}
 	m.arrange()
 	for _, e := range m.extents {
-		if e.file > 0 && (e.off > size || e.file > uint64(size-e.off)) {
-			d.Incomplete = true
-		}
 		m.runs = append(m.runs, kdump.Run{Addr: e.addr, Size: e.size})
 	}
 	m.runs = kdump.NormalizeRuns(m.runs)
@@ -89,7 +87,40 @@ func Open(r io.ReaderAt, size int64) (*kdump.Dump, error) {
 	d.Runs, d.Memory = m.runs, m
 	d.FillFromInfo()
 	m.page = uint64(d.PageSize)
+	m.hold(d, size)
 	return d, nil
+}
+
+const (
+	// structPage is less than the size of struct page, in bytes, of any kernel
+	// with 64 bits, whose memory has one for each page. They are not zero.
+	structPage = 32
+	// fewZeros is how much memory of zeros a dump may have beside, in bytes: a
+	// small dump has the kernel's empty log buffer.
+	fewZeros = 64 << 20
+)
+
+// hold finds out what counts as being in a dump, which is a file of size bytes,
+// for the sake of those who go through all of it. That is what the file has;
+// and the zeros that it need not have, unless that would be more than there can
+// be beside the struct pages in a file of this size.
+func (m *memory) hold(d *kdump.Dump, size int64) {
+	var zeros uint64
+	for _, e := range m.extents {
+		zeros += e.size - e.file
+	}
+	believed := (zeros-min(zeros, fewZeros))/(m.page/structPage) <= uint64(size)
+	for _, e := range m.extents {
+		held := e.file
+		if e.file > 0 && (e.off > size || e.file > uint64(size-e.off)) {
+			d.Incomplete = true
+			held = uint64(max(size-e.off, 0))
+		} else if believed {
+			held = e.size
+		}
+		m.held = append(m.held, kdump.Run{Addr: e.addr, Size: held})
+	}
+	m.held = kdump.NormalizeRuns(m.held)
 }
 
 func readNotes(r io.ReaderAt, size int64, p program) ([]kdump.Note, error) {
@@ -114,7 +145,7 @@ func (m *memory) load(d *kdump.Dump, h *fileHeader, p program) {
 	d.Segments = append(d.Segments, kdump.Segment{
 		VirtAddr: p.vaddr, PhysAddr: addr, FileSize: p.filesz, MemSize: p.memsz, Flags: p.flags,
 	})
-	if addr != kdump.NoPhysAddr && p.memsz > 0 && addr+p.memsz > addr && p.off < 1<<63 {
+	if plausible(kdump.Run{Addr: addr, Size: p.memsz}) && p.off < 1<<63 {
 		m.extents = append(m.extents, extent{addr, p.memsz, p.filesz, int64(p.off)})
 	}
 }
@@ -198,31 +229,7 @@ func (m *memory) missing(addr uint64) error {
 	return fmt.Errorf("address %#x: %w", addr, kdump.ErrAbsent)
 }
 
-// PageRuns implements kdump.PageMap. A page of which a part is there counts as
-// present.
+// PageRuns implements kdump.PageMap.
 func (m *memory) PageRuns(from, to uint64) iter.Seq[kdump.PageRun] {
-	return func(yield func(kdump.PageRun) bool) {
-		i := 0
-		for _, r := range m.runs {
-			pfn, end := max(r.Addr/m.page, from), min((r.End()+m.page-1)/m.page, to)
-			for pfn < end {
-				for i < len(m.extents) && (m.extents[i].addr+m.extents[i].size-1)/m.page < pfn {
-					i++
-				}
-				run := kdump.PageRun{PFN: pfn, Count: end - pfn, State: kdump.PageExcluded}
-				if i < len(m.extents) {
-					first, last := m.extents[i].addr/m.page, (m.extents[i].addr+m.extents[i].size-1)/m.page
-					if first <= pfn {
-						run.State, run.Count = kdump.PagePresent, min(end, last+1)-pfn
-					} else {
-						run.Count = min(end, first) - pfn
-					}
-				}
-				if !yield(run) {
-					return
-				}
-				pfn += run.Count
-			}
-		}
-	}
+	return kdump.HeldPageRuns(m.runs, m.held, m.page, from, to)
 }

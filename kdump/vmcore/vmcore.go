@@ -89,6 +89,11 @@ func elfMachine(m arch.Machine) uint16 {
 	return 0
 }
 
+// plausible tells whether there can be such memory.
+func plausible(r kdump.Run) bool {
+	return r.Size > 0 && r.Addr < kdump.MaxPhysAddr && r.Size <= kdump.MaxPhysAddr-r.Addr
+}
+
 // ramNote returns the note that lists the ranges of RAM.
 func ramNote(runs []kdump.Run, level int) kdump.Note {
 	le := binary.LittleEndian
@@ -107,7 +112,9 @@ func parseRAMNote(b []byte) (runs []kdump.Run, level int, ok bool) {
 	}
 	level = int(int32(le.Uint32(b[4:])))
 	for b = b[8:]; len(b) >= 16; b = b[16:] {
-		runs = append(runs, kdump.Run{Addr: le.Uint64(b), Size: le.Uint64(b[8:])})
+		if r := (kdump.Run{Addr: le.Uint64(b), Size: le.Uint64(b[8:])}); plausible(r) {
+			runs = append(runs, r)
+		}
 	}
 	return kdump.NormalizeRuns(runs), level, true
 }

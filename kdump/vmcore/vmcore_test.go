@@ -3,6 +3,7 @@ package vmcore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"iter"
@@ -223,6 +224,58 @@ func TestOtherWriters(t *testing.T) {
 			}
 		} else if want := []kdump.Run{{Addr: 0x1000, Size: 0x3000}}; !slices.Equal(d.Runs, want) {
 			t.Errorf("%s: runs %x", name, d.Runs)
+		}
+	}
+}
+
+// TestClaims opens small files that claim much memory: what they do not hold is
+// not in the dump, so that nobody goes through it page by page.
+func TestClaims(t *testing.T) {
+	const tib = 1 << 40
+	data := bytes.Repeat([]byte("ram!"), 1024)
+	note := kdump.AppendNote(nil, kdump.Note{Name: kdump.VMCoreInfoName, Desc: []byte("PAGESIZE=4096\n")})
+	claims := note
+	claims = kdump.AppendNote(claims, ramNote([]kdump.Run{{Addr: 0, Size: 0x4000}, {Addr: 0x8000, Size: 1 << 60}, {Addr: 1 << 52, Size: 4096}}, 0))
+	const memory = 0x1000 // where it begins
+	for name, c := range map[string]struct {
+		notes           []byte
+		filesz, memsz   uint64
+		present, ram    uint64 // bytes
+		cutOff, tooMuch bool
+	}{
+		"whole":                {note, 4096, 4096, 4096, 4096, false, false},
+		"beyond the end":       {note, tib, tib, 4096, tib, true, false},
+		"zeros":                {note, 4096, tib, 4096, tib, false, false},
+		"few zeros":            {note, 4096, fewZeros, fewZeros, fewZeros, false, false},
+		"beyond the end, more": {note, 8192, tib, 4096, tib, true, false},
+		"no such memory":       {note, 4096, 1 << 60, 0, 0, false, true},
+		"note":                 {claims, 4096, 4096, 4096, 0x4000, false, false},
+	} {
+		b := build(true, EM_X86_64, c.notes, load{0xffff888000000000 + memory, memory, c.memsz, data})
+		binary.LittleEndian.PutUint64(b[64+56+32:], c.filesz)
+		d := open(t, b)
+		var present, ram uint64
+		for r := range d.PageRuns(0, d.MaxPFN()) {
+			ram += r.Count * 4096
+			if r.State == kdump.PagePresent {
+				present += r.Count * 4096
+			}
+		}
+		if present != c.present || ram != c.ram || d.Incomplete != c.cutOff {
+			t.Errorf("%s: %#x bytes of %#x are there, want %#x of %#x; incomplete %v", name, present, ram, c.present, c.ram, d.Incomplete)
+		}
+		if c.tooMuch {
+			continue
+		}
+		p := make([]byte, 4096)
+		if _, err := d.Memory.ReadPhys(p, memory); err != nil || !bytes.Equal(p, data) {
+			t.Errorf("%s: contents differ, %v", name, err)
+		}
+		switch _, err := d.Memory.ReadPhys(p, memory+0x1000); {
+		case c.cutOff && !errors.Is(err, kdump.ErrDamaged):
+			t.Errorf("%s: behind the end of the file: %v", name, err)
+		case c.memsz > 4096 && !c.cutOff && (err != nil || !bytes.Equal(p, make([]byte, 4096))):
+			t.Errorf("%s: no zeros behind the contents: %v", name, err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package windump
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"procdump/arch"
@@ -76,20 +75,14 @@ func (r *Reader) cpus() []kdump.CPU {
 	return cpus
 }
 
-// struct elf_prstatus of 64-bit Linux: pr_reg is at 112, pr_fpvalid follows.
-const (
-	prstatusRegs = 112
-	prstatusTail = 8
-)
-
 // prstatus returns the registers as struct elf_prstatus, nil for machines
 // whose 64-bit form it is not.
 func prstatus(r *arch.Registers) []byte {
 	if r.Machine.PointerSize() != 8 {
 		return nil
 	}
-	gp := r.Set(arch.NT_PRSTATUS)
-	b := make([]byte, prstatusRegs, prstatusRegs+len(gp)+prstatusTail)
-	b = append(b, gp...)
-	return binary.LittleEndian.AppendUint64(b, 0)
+	b := kdump.BlankPRStatus(r.Machine, 0)
+	kdump.SetPRStatusPID(r.Machine, b, 0)
+	copy(kdump.PRStatusRegisters(r.Machine, b), r.Set(arch.NT_PRSTATUS))
+	return b
 }

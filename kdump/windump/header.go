@@ -237,8 +237,8 @@ func (h *Header) physicalMemory(b []byte, l *layout) {
 }
 
 const (
-	maxPFN  = 1 << (52 - pageShift) // x86-64 and arm64 have 52 bits of physical address at most
-	maxFile = 1 << 54               // bytes: keeps sums of file offsets from overflowing
+	maxPFN  = kdump.MaxPhysAddr >> pageShift
+	maxFile = 1 << 54 // bytes: keeps sums of file offsets from overflowing
 )
 
 // filetime converts a FILETIME: 100 ns since 1601-01-01 UTC.

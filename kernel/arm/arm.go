@@ -78,12 +78,9 @@ func (s *System) Prepare(r Request) (*Job, error) {
 	} else {
 		j.small = &small
 	}
-	for _, p := range []place{j.target, small} {
-		if p.folder == "" {
-			continue // a device
-		}
-		if above := s.replaceable(p.folder); above != "" {
-			j.warn("others than root can write %s, and put something else in the place of %s: a dump may be lost", above, p.folder)
+	for _, folder := range j.Folders() {
+		if above := s.replaceable(folder); above != "" {
+			j.warn("others than root can write %s, and put something else in the place of %s: a dump may be lost", above, folder)
 		}
 	}
 	if units := s.others(); len(units) > 0 {
@@ -162,8 +159,8 @@ func (j *Job) Folders() []string {
 	return all
 }
 
-// Load makes the folder or marks the device, and loads the crash kernel. If it
-// fails, no crash kernel may be loaded: what was there is dropped first.
+// Load makes the folder or marks the device, and loads the crash kernel. If that
+// fails the crash kernel that was there may be gone: the kernel drops it first.
 func (j *Job) Load() (*Loaded, error) {
 	s := j.system
 	if err := j.preparePlace(); err != nil {
@@ -187,7 +184,9 @@ func (j *Job) Load() (*Loaded, error) {
 		return nil, err
 	}
 	if err := s.Load(image, memory, j.CommandLine); err != nil {
-		s.forget()
+		if state, err := kexec.Read(s.Root); err == nil && !state.Loaded {
+			s.forget()
+		}
 		return nil, s.explain(err)
 	}
 	if err := s.remember(l); err != nil {
@@ -296,6 +295,8 @@ func (s *System) explain(err error) error {
 	case errors.Is(err, kexec.ErrTooSmall):
 		want := fmt.Sprintf("crashkernel=%dM", max(s.advised(), state.Reserved>>20*2))
 		return &Error{err, fmt.Sprintf("%d MiB are reserved", state.Reserved>>20), "start the kernel with " + want + ": " + s.bootRemedy(want)}
+	case errors.Is(err, kexec.ErrRefused) && state.Disabled:
+		return &Error{err, "kernel.kexec_load_disabled is set, and cannot be reset before the next boot", "remove it from /etc/sysctl.d and reboot"}
 	case errors.Is(err, kexec.ErrSignature), errors.Is(err, kexec.ErrRefused) && state.Lockdown != "" && state.Lockdown != "none":
 		return &Error{err, fmt.Sprintf("with Secure Boot or lockdown (%s) it loads images only that are signed by a key it trusts", or(state.Lockdown, "unknown")),
 			"use the distribution's own kernel, or start without lockdown"}

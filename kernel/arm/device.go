@@ -165,8 +165,8 @@ func (s *System) checkUnused(d device) error {
 	}
 	number := s.text(d.sys, "dev")
 	for _, m := range mounts {
-		if m.number == number || m.source == d.path() {
-			return inUse("unmount it, or name the folder "+m.point, "is mounted at %s", m.point)
+		if m.Device == number || m.Source == d.path() {
+			return inUse("unmount it, or name the folder "+m.Point, "is mounted at %s", m.Point)
 		}
 	}
 	for line := range strings.Lines(s.text("proc/swaps")) {
@@ -269,7 +269,7 @@ func (s *System) mark(d device) (string, error) {
 // minDevice is the size, in bytes, that a device for dumps has at least.
 const minDevice = 16 << 20
 
-// btrfsDevices is how many devices a mounted btrfs has.
+// btrfsDevices are the devices of a mounted btrfs.
 func (s *System) btrfsDevices(uuid string) []string {
 	names := s.names("sys/fs/btrfs", uuid, "devices")
 	slices.Sort(names)

@@ -180,8 +180,11 @@ alias crypto-crc32c crc32c_generic
 alias crypto-crc32c-generic crc32c_generic
 alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci
 `,
-	modulesAt + "modules.softdep": "softdep ext4 pre: crypto-crc32c\nsoftdep jbd2 pre: crypto-crc32c post: other\n",
-	"etc/modprobe.d/disk.conf":    "# comment\noptions virtio_blk num_request_queues=1\noptions nvme-core io_timeout=9\n",
+	modulesAt + "modules.softdep": "softdep ext4 pre: crypto-crc32c\nsoftdep jbd2 pre: crypto-crc32c post: nvme\n",
+	// The administrator's file hides those of the same name.
+	"run/modprobe.d/disk.conf":     "options virtio_blk num_request_queues=2\n",
+	"usr/lib/modprobe.d/disk.conf": "options virtio_blk num_request_queues=3\n",
+	"etc/modprobe.d/disk.conf":     "# comment\noptions virtio_blk num_request_queues=1\noptions nvme-core io_timeout=9\n",
 }
 
 // moduleContents gives each module of the table a file.

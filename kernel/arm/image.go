@@ -29,7 +29,7 @@ func (s *System) image() (string, error) {
 			return f, nil
 		}
 	}
-	return "", &Error{ErrNoImage, "none of " + strings.Join(tried, ", ") + " is there",
+	return "", &Error{ErrNotThere, "none of " + strings.Join(tried, ", ") + " is there",
 		fmt.Sprintf("install the package of kernel %s, mount /boot, or start the kernel that is installed", s.Release)}
 }
 

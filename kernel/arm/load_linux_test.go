@@ -121,9 +121,15 @@ func TestArm(t *testing.T) {
 		t.Errorf("disarm: %+v, %v", d, err)
 	}
 	write(t, s, "proc/sys/kernel/random/boot_id", "boot-1\n")
+	write(t, s, "sys/kernel/kexec_crash_loaded", "0")
+	if st, err := s.Status(); err != nil || st.Armed || !strings.HasPrefix(st.Why, "another program has unloaded the crash kernel") {
+		t.Errorf("status %+v, %v", st, err)
+	}
+	write(t, s, "sys/kernel/kexec_crash_loaded", "1")
 	if d, err := s.Disarm(false); err != nil || !d.Unloaded || d.Unit {
 		t.Errorf("disarm: %+v, %v", d, err)
 	}
+	s.User = 1000 // anybody may ask
 	if st, err := s.Status(); err != nil || st.Armed || st.Why != "procdump kernel arm has not been run" {
 		t.Errorf("status %+v, %v", st, err)
 	}
@@ -148,6 +154,15 @@ func TestReplaceable(t *testing.T) {
 			t.Errorf("%v: warnings %q", mode, text)
 		}
 	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	if err := errors.Join(os.Chmod(s.file("/var"), 0o755), os.Chown(s.file("/var"), 65534, -1)); err != nil {
+		t.Fatal(err)
+	}
+	if j, err := s.Prepare(Request{Settings: set}); err != nil || !strings.Contains(strings.Join(j.Warnings, " "), "others than root can write /var") {
+		t.Errorf("another user's folder: %+v, %v", j, err)
+	}
 }
 
 func TestArmDevice(t *testing.T) {
@@ -163,11 +178,20 @@ func TestArmDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	// Where the mark goes, and where users have their headers.
+	for _, off := range []int64{superblock.MarkOffset(32 << 20), 100_000} {
+		if _, err := f.WriteAt([]byte("a database"), off); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Prepare(Request{Settings: set}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "give -o") {
+			t.Errorf("a device with content at %d: %v", off, err)
+		}
+		if _, err := f.WriteAt(make([]byte, 100), off); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := f.WriteAt([]byte("a database"), 100_000); err != nil {
 		t.Fatal(err)
-	}
-	if _, err := s.Prepare(Request{Settings: set}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "give -o") {
-		t.Errorf("a device with content: %v", err)
 	}
 	for again := range 2 {
 		j, err := s.Prepare(Request{Settings: set, Replace: again == 0})
@@ -185,6 +209,17 @@ func TestArmDevice(t *testing.T) {
 			t.Error("the mark has been replaced")
 		}
 		uuid = i.UUID
+	}
+	// One that is too small is not written to.
+	if err := f.Truncate(minDevice - 1); err != nil {
+		t.Fatal(err)
+	}
+	j, err := s.Prepare(Request{Settings: set, Replace: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Load(); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "choose a larger one") {
+		t.Errorf("a small device: %v", err)
 	}
 }
 
@@ -210,6 +245,121 @@ func TestArmFails(t *testing.T) {
 		}
 		if s.ours() {
 			t.Error("it counts as loaded")
+		}
+	}
+}
+
+// TestArmFailsBefore: a crash kernel that stays, because the kernel refuses
+// before it drops it, is procdump's still.
+func TestArmFailsBefore(t *testing.T) {
+	s := tree(t, nil)
+	moduleContents(t, s)
+	var l loads
+	l.into(t, s)
+	for _, fails := range []error{nil, kexec.ErrBusy} {
+		l.err = fails
+		j, err := s.Prepare(Request{Settings: settings.Default()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := j.Load(); !errors.Is(err, fails) {
+			t.Fatalf("%v, want %v", err, fails)
+		}
+	}
+	if st, err := s.Status(); err != nil || !st.Armed || st.Foreign != "" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	// Other tools that may replace it are named.
+	for _, unit := range []string{"kdump.service", "kdump-tools.service"} {
+		write(t, s, "etc/systemd/system/multi-user.target.wants/"+unit, "->x")
+	}
+	if st, err := s.Status(); err != nil || !st.Armed || !strings.Contains(st.Why, "enabled, too (kdump-tools.service, kdump.service), and") {
+		t.Errorf("%+v, %v", st, err)
+	}
+	// What cannot be unloaded stays, and the cause is told.
+	write(t, s, "proc/sys/kernel/kexec_load_disabled", "1")
+	s.Unload = func() error { return kexec.ErrRefused }
+	if d, err := s.Disarm(false); err == nil || d.Unloaded || !strings.Contains(err.Error(), "kexec_load_disabled") || !s.ours() {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// TestDisarm unloads another tool's crash kernel only if told to, and removes
+// the unit in any case.
+func TestDisarm(t *testing.T) {
+	for _, anyway := range []bool{false, true} {
+		s := tree(t, map[string]string{"run/systemd/system/x": "", "sys/kernel/kexec_crash_loaded": "1", "usr/bin/kdumpctl": ""})
+		s.Unload = func() error { write(t, s, "sys/kernel/kexec_crash_loaded", "0"); return nil }
+		if _, err := s.InstallUnit("/usr/bin/env", false, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.User = 1000
+		if _, err := s.Disarm(anyway); !errors.Is(err, ErrNotRoot) || !s.unitEnabled() {
+			t.Errorf("not root: %v", err)
+		}
+		s.User = 0
+		want := Disarmed{Unit: true, Unloaded: anyway}
+		if !anyway {
+			want.Foreign = "kdump (kexec-tools)"
+		}
+		d, err := s.Disarm(anyway)
+		if err != nil || d != want || s.unitEnabled() || (s.text("sys/kernel/kexec_crash_loaded") == "0") != anyway {
+			t.Errorf("%+v, %v; want %+v", d, err, want)
+		}
+	}
+}
+
+// TestArmFailsAfter: a crash kernel that is gone is nobody's, and one of which
+// nobody would know does not stay.
+func TestArmFailsAfter(t *testing.T) {
+	s := tree(t, nil)
+	moduleContents(t, s)
+	var l loads
+	l.into(t, s)
+	load := func() error {
+		t.Helper()
+		j, err := s.Prepare(Request{Settings: settings.Default()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = j.Load()
+		return err
+	}
+	if err := load(); err != nil {
+		t.Fatal(err)
+	}
+	s.Load = func(_, _ *os.File, _ string) error {
+		write(t, s, "sys/kernel/kexec_crash_loaded", "0") // it is dropped first
+		return kexec.ErrTooSmall
+	}
+	if err := load(); !errors.Is(err, kexec.ErrTooSmall) {
+		t.Fatal(err)
+	}
+	if st, err := s.Status(); err != nil || st.Armed || st.Why != "procdump kernel arm has not been run" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	l.into(t, s)
+	if err := os.RemoveAll(s.file("run")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, "run", "a file where a folder is needed")
+	if err := load(); err == nil || s.text("sys/kernel/kexec_crash_loaded") != "0" {
+		t.Errorf("%v, and the crash kernel is loaded: %s", err, s.text("sys/kernel/kexec_crash_loaded"))
+	}
+}
+
+// TestQuoteUnit has what systemd reads: a path as it is.
+func TestQuoteUnit(t *testing.T) {
+	for path, want := range map[string]string{
+		"/usr/bin/procdump": "/usr/bin/procdump",
+		"/a b":              `"/a b"`,
+		`/a"b\c`:            `"/a\"b\\c"`,
+		"/100%":             "/100%%",
+		"/usr/$a":           "/usr/$a",
+		"/a;b":              `"/a;b"`,
+	} {
+		if got := quoteUnit(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
 }
@@ -270,6 +420,9 @@ func TestProgram(t *testing.T) {
 	out, err := exec.Command(file, "-test.list", "^TestProgram$").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "TestProgram") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	if p, err := openProgram("/bin/sh"); err == nil || !strings.Contains(err.Error(), "needs shared libraries") {
+		t.Errorf("a program that needs libc: %+v, %v", p, err)
 	}
 	f, err := elf.Open(file)
 	if err != nil {

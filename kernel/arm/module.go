@@ -15,10 +15,13 @@ type moduleList struct {
 	table   *moduleTable
 	loaded  func(name string) bool // in the running kernel
 	command []string               // parameters of the running kernel
-	done    map[string]bool
+	done    map[string]int         // the place in modules, or pending
 	modules []rescue.Module
 	files   []string // of the modules, on this machine
 }
+
+// pending is the place of a module whose needs are being added.
+const pending = -1
 
 // newModuleList starts an empty list.
 func (s *System) newModuleList() (*moduleList, error) {
@@ -26,7 +29,7 @@ func (s *System) newModuleList() (*moduleList, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &moduleList{table: t, done: map[string]bool{}, command: splitParameters(s.text("proc/cmdline")),
+	return &moduleList{table: t, done: map[string]int{}, command: splitParameters(s.text("proc/cmdline")),
 		loaded: func(name string) bool { return s.exists("sys/module", name) }}, nil
 }
 
@@ -40,11 +43,17 @@ func (l *moduleList) add(name string, optional bool) bool {
 	if _, ok := l.table.files[key]; !ok {
 		return l.addAlias(key)
 	}
-	if l.done[key] {
+	if at, ok := l.done[key]; ok {
+		if at != pending && l.modules[at].Optional && !optional {
+			l.modules[at].Optional = false
+			for _, need := range l.table.needs[key] {
+				l.add(need, false)
+			}
+		}
 		return true
 	}
 	// Set first: a soft dependency may be mutual.
-	l.done[key] = true
+	l.done[key] = pending
 	for _, before := range l.table.before[key] {
 		l.addSoft(before)
 	}
@@ -56,6 +65,7 @@ func (l *moduleList) add(name string, optional bool) bool {
 	if strings.HasPrefix(file, "/") {
 		l.files[len(l.files)-1] = file
 	}
+	l.done[key] = len(l.modules)
 	l.modules = append(l.modules, rescue.Module{File: path.Base(file), Parameters: l.parameters(key), Optional: optional})
 	return true
 }

@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"procdump/kernel/modfile"
 )
 
 // moduleTable is what depmod(8) and the administrator have written about the
@@ -37,7 +38,7 @@ func (s *System) modules() (*moduleTable, error) {
 		alias: map[string][]string{}, before: map[string][]string{}, options: map[string][]string{}}
 	if t.folder = s.moduleFolder(); t.folder == "" {
 		if s.exists("proc/modules") && s.text("proc/modules") != "" {
-			return nil, &Error{ErrNoImage, "the modules of kernel " + s.Release + " are not in /lib/modules",
+			return nil, &Error{ErrNotThere, "the modules of kernel " + s.Release + " are not in /lib/modules",
 				"start the kernel that is installed (a new one may have taken the place of the running one)"}
 		}
 		return t, nil
@@ -45,20 +46,20 @@ func (s *System) modules() (*moduleTable, error) {
 	if err := s.lines(path.Join(t.folder, "modules.dep"), func(line string) {
 		// "file: file file", what is needed first being last (modules.dep(5))
 		file, needs, ok := strings.Cut(line, ":")
-		if !ok {
+		name := modfile.Name(file)
+		if !ok || name == "" {
 			return
 		}
-		name := moduleName(file)
 		t.files[name] = file
 		for f := range strings.FieldsSeq(needs) {
-			t.needs[name] = append(t.needs[name], moduleName(f))
+			t.needs[name] = append(t.needs[name], modfile.Name(f))
 		}
 		slices.Reverse(t.needs[name])
 	}); err != nil {
 		return nil, err
 	}
 	// The others may not be there.
-	s.lines(path.Join(t.folder, "modules.builtin"), func(line string) { t.builtin[moduleName(line)] = true })
+	s.lines(path.Join(t.folder, "modules.builtin"), func(line string) { t.builtin[modfile.Name(line)] = true })
 	s.lines(path.Join(t.folder, "modules.alias"), func(line string) { t.line(line) })
 	s.lines(path.Join(t.folder, "modules.softdep"), func(line string) { t.line(line) })
 	for _, file := range s.modprobeFiles() {
@@ -95,11 +96,11 @@ func (t *moduleTable) line(line string) {
 	if len(f) < 3 {
 		return
 	}
-	name := moduleName(f[1])
+	name := canonical(f[1])
 	switch f[0] {
 	case "alias":
 		if !strings.ContainsAny(f[1], "*?[") {
-			add(t.alias, canonical(f[1]), moduleName(f[2]))
+			add(t.alias, name, canonical(f[2]))
 		}
 	case "softdep":
 		pre := false
@@ -135,13 +136,5 @@ func (s *System) lines(file string, f func(line string)) error {
 	return nil
 }
 
-// moduleName is the name that the kernel knows a module's file by.
-func moduleName(file string) string {
-	name := filepath.Base(file)
-	if i := strings.Index(name, ".ko"); i > 0 {
-		name = name[:i]
-	}
-	return canonical(name)
-}
-
+// canonical is a name of a module, or an alias, as the kernel compares it.
 func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"procdump/internal/sys/fsys"
 	"procdump/internal/sys/kexec"
 	"procdump/kernel/rescue"
 )
@@ -43,24 +44,10 @@ func (s *System) remember(l *Loaded) error {
 		err = os.MkdirAll(filepath.Dir(s.file(stateFile)), 0o755)
 	}
 	if err == nil {
-		err = replaceFile(s.file(stateFile), append(b, '\n'), 0o600)
+		err = fsys.WriteFile(s.file(stateFile), append(b, '\n'), 0o600, fsys.Overwrite)
 	}
 	if err != nil {
 		return fmt.Errorf("write down what is loaded: %w", err)
-	}
-	return nil
-}
-
-// replaceFile writes a file that is there complete or not at all.
-func replaceFile(file string, content []byte, mode fs.FileMode) error {
-	temporary := file + ".new"
-	if err := os.WriteFile(temporary, content, mode); err != nil {
-		os.Remove(temporary)
-		return err
-	}
-	if err := os.Rename(temporary, file); err != nil {
-		os.Remove(temporary)
-		return err
 	}
 	return nil
 }
@@ -90,22 +77,22 @@ func (s *System) remembered() *Loaded {
 func (s *System) ours() bool { return s.remembered() != nil }
 
 // dumpServices are the units of other tools that load a crash kernel.
-var dumpServices = []struct{ unit, tool string }{
-	{"kdump-tools.service", "kdump-tools"}, // Debian, Ubuntu
-	{"kdump.service", "kdump"},             // Fedora, RHEL, SUSE
-	{"kdump-early.service", "kdump"},       // SUSE
-	{"kdump", "kdump"},                     // OpenRC
-	{"crash-dump.service", "crash-dump"},   // Arch's wiki
+var dumpServices = []string{
+	"kdump-tools.service", // Debian, Ubuntu
+	"kdump.service",       // Fedora, RHEL, SUSE
+	"kdump-early.service", // SUSE
+	"kdump",               // OpenRC
+	"crash-dump.service",  // Arch's wiki
 }
 
 // others are the units of other tools that are enabled.
 func (s *System) others() []string {
 	var units []string
-	for _, d := range dumpServices {
+	for _, unit := range dumpServices {
 		for _, folder := range []string{"etc/systemd/system", "etc/runlevels"} {
 			for _, target := range s.names(folder) {
-				if _, err := os.Lstat(s.file(folder, target, d.unit)); err == nil && !slices.Contains(units, d.unit) {
-					units = append(units, d.unit)
+				if _, err := os.Lstat(s.file(folder, target, unit)); err == nil && !slices.Contains(units, unit) {
+					units = append(units, unit)
 				}
 			}
 		}

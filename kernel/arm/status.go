@@ -1,7 +1,7 @@
 package arm
 
 import (
-	"fmt"
+	"strings"
 
 	"procdump/internal/sys/kexec"
 )
@@ -41,7 +41,7 @@ func (s *System) Status() (*Status, error) {
 	case state.Loaded && loaded != nil:
 		st.Armed, st.Loaded = true, loaded
 		if len(st.Others) > 0 {
-			st.Why = fmt.Sprintf("%v is enabled, too, and may have replaced it: the kernel does not tell", st.Others)
+			st.Why = "another tool's service is enabled, too (" + strings.Join(st.Others, ", ") + "), and may have replaced it: the kernel does not tell"
 		}
 	case state.Loaded:
 		st.Foreign = s.owner()

@@ -58,7 +58,7 @@ var (
 	ErrForeign     = errors.New("another crash kernel is loaded")
 	ErrUnreachable = errors.New("the crash kernel does not reach the place for dumps")
 	ErrInUse       = errors.New("the device is in use")
-	ErrNoImage     = errors.New("no image of the running kernel")
+	ErrNotThere    = errors.New("the running kernel is not installed")
 	ErrUntrusted   = errors.New("not safe to run as root")
 )
 

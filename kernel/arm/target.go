@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"procdump/internal/mountinfo"
 	"procdump/kernel/rescue"
 	"procdump/kernel/settings"
 	"procdump/kernel/superblock"
@@ -62,17 +63,14 @@ func (s *System) folderPlace(to string) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	m, within, ok := mountOf(mounts, folder)
+	m, ok := mountOf(mounts, folder)
 	if !ok {
 		return place{}, unreachable("", "%s is in no file system of /proc/self/mountinfo", folder)
 	}
 	p := place{folder: folder}
-	p.FSType, p.Subvolume, p.Folder = m.fstype, m.root, strings.TrimPrefix(folder, m.point)
-	if p.Subvolume == "/" {
-		p.Subvolume = ""
-	}
-	if p.Folder = "/" + strings.TrimPrefix(p.Folder, "/"); path.Join("/", p.Subvolume, p.Folder) != within {
-		return place{}, fmt.Errorf("find place for dumps: %s is %s in its file system", folder, within)
+	p.FSType, p.Folder = m.Type, path.Join("/", strings.TrimPrefix(folder, m.Point))
+	if m.Root != "/" {
+		p.Subvolume = m.Root
 	}
 	if err := s.checkFileSystem(m, folder); err != nil {
 		return place{}, err
@@ -92,9 +90,9 @@ func (s *System) folderPlace(to string) (place, error) {
 	default:
 		return place{}, err
 	}
-	if m.fstype == "btrfs" {
+	if m.Type == "btrfs" {
 		if n := s.btrfsDevices(info.UUID); len(n) > 1 || info.Devices > 1 {
-			return place{}, unreachable(elsewhere, "%s is a btrfs on %d devices (%s)", m.point, max(len(n), info.Devices), strings.Join(n, ", "))
+			return place{}, unreachable(elsewhere, "%s is a btrfs on %d devices (%s)", m.Point, max(len(n), info.Devices), strings.Join(n, ", "))
 		}
 	}
 	p.Options, p.modules = mountOptions(m)
@@ -102,32 +100,32 @@ func (s *System) folderPlace(to string) (place, error) {
 }
 
 // checkFileSystem refuses what the crash kernel does not mount.
-func (s *System) checkFileSystem(m mount, folder string) error {
-	if _, ro := option(m.options, "ro"); ro {
-		return unreachable("mount it for writing, or "+elsewhere, "%s is mounted read-only", m.point)
+func (s *System) checkFileSystem(m mountinfo.Mount, folder string) error {
+	if _, ro := option(m.Options, "ro"); ro {
+		return unreachable("mount it for writing, or "+elsewhere, "%s is mounted read-only", m.Point)
 	}
-	if _, ro := option(m.super, "ro"); ro {
-		return unreachable("mount it for writing, or "+elsewhere, "%s is mounted read-only", m.point)
+	if _, ro := option(m.Super, "ro"); ro {
+		return unreachable("mount it for writing, or "+elsewhere, "%s is mounted read-only", m.Point)
 	}
-	kind, _, _ := strings.Cut(m.fstype, ".")
+	kind, _, _ := strings.Cut(m.Type, ".")
 	switch kind {
 	case "ext2", "ext3", "ext4", "xfs", "btrfs", "vfat":
 	case "tmpfs", "ramfs", "rootfs", "devtmpfs", "hugetlbfs":
-		return unreachable(elsewhere, "%s is in memory (%s), whose contents are lost", folder, m.fstype)
+		return unreachable(elsewhere, "%s is in memory (%s), whose contents are lost", folder, m.Type)
 	case "overlay", "aufs":
 		return unreachable(elsewhere, "%s is an overlay of other file systems", folder)
 	case "nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "afs":
-		return unreachable(elsewhere, "%s is reached over a network (%s)", folder, m.fstype)
+		return unreachable(elsewhere, "%s is reached over a network (%s)", folder, m.Type)
 	case "9p", "virtiofs":
-		return unreachable(elsewhere, "%s is a folder of the host (%s)", folder, m.fstype)
+		return unreachable(elsewhere, "%s is a folder of the host (%s)", folder, m.Type)
 	case "fuse", "fuseblk":
-		return unreachable(elsewhere, "%s is made by a program (%s), which does not run after a crash", folder, m.fstype)
+		return unreachable(elsewhere, "%s is made by a program (%s), which does not run after a crash", folder, m.Type)
 	default:
 		return unreachable("choose a folder on ext4, xfs, btrfs or vfat, or a device of its own, with -to",
-			"%s is a file system of type %s", folder, m.fstype)
+			"%s is a file system of type %s", folder, m.Type)
 	}
 	for _, o := range []string{"logdev", "rtdev", "journal_path", "journal_dev"} {
-		if v, ok := option(m.super, o); ok {
+		if v, ok := option(m.Super, o); ok {
 			return unreachable(elsewhere, "the file system of %s has a second device (%s=%s)", folder, o, v)
 		}
 	}
@@ -136,57 +134,52 @@ func (s *System) checkFileSystem(m mount, folder string) error {
 
 // mountDevice is the device of a mount. Btrfs has numbers of its own in
 // mountinfo, not those of its devices.
-func (s *System) mountDevice(m mount) (device, error) {
-	if !strings.HasPrefix(m.number, "0:") {
-		return s.deviceByNumber(m.number)
+func (s *System) mountDevice(m mountinfo.Mount) (device, error) {
+	if !strings.HasPrefix(m.Device, "0:") {
+		return s.deviceByNumber(m.Device)
 	}
-	if !strings.HasPrefix(m.source, "/") {
-		return device{}, unreachable(elsewhere, "%s is on no disk (%s)", m.point, m.source)
+	if !strings.HasPrefix(m.Source, "/") {
+		return device{}, unreachable(elsewhere, "%s is on no disk (%s)", m.Point, m.Source)
 	}
-	return s.deviceByFile(m.source)
+	return s.deviceByFile(m.Source)
 }
 
 // mountOptions are those that the crash kernel needs, and the modules that come
 // with them.
-func mountOptions(m mount) (options string, modules []string) {
-	modules = []string{"fs-" + m.fstype}
-	switch m.fstype {
-	case "btrfs":
-		// The root in mountinfo is that within the file system's own, which is
-		// not mounted if another subvolume has been made the default.
-		return "subvolid=5", modules
-	case "vfat":
-		// The kernel asks for these modules by their names; the crash kernel has
-		// nobody to answer.
-		var list []string
-		if v, ok := option(m.super, "codepage"); ok {
-			list, modules = append(list, "codepage="+v), append(modules, "nls_cp"+v)
-		}
-		if v, ok := option(m.super, "iocharset"); ok {
-			list, modules = append(list, "iocharset="+v), append(modules, "nls_"+v)
-		}
-		return strings.Join(list, ","), modules
+func mountOptions(m mountinfo.Mount) (options string, modules []string) {
+	modules = []string{"fs-" + m.Type}
+	if m.Type != "vfat" {
+		return "", modules
 	}
-	return "", modules
+	// The kernel asks for these modules by their names; the crash kernel has
+	// nobody to answer.
+	var list []string
+	if v, ok := option(m.Super, "codepage"); ok {
+		list, modules = append(list, "codepage="+v), append(modules, "nls_cp"+v)
+	}
+	if v, ok := option(m.Super, "iocharset"); ok {
+		list, modules = append(list, "iocharset="+v), append(modules, "nls_"+v)
+	}
+	return strings.Join(list, ","), modules
 }
 
 // withReachable adds to an error which mounted file systems the crash kernel
 // does reach.
-func (s *System) withReachable(err error, mounts []mount) error {
+func (s *System) withReachable(err error, mounts []mountinfo.Mount) error {
 	var e *Error
 	if !errors.As(err, &e) {
 		return err
 	}
 	var can []string
 	for _, m := range mounts {
-		if m.root != "/" || s.checkFileSystem(m, m.point) != nil {
+		if m.Root != "/" || s.checkFileSystem(m, m.Point) != nil {
 			continue
 		}
 		d, err := s.mountDevice(m)
 		if err != nil || s.checkReach(d) != nil {
 			continue
 		}
-		can = append(can, fmt.Sprintf("%s (%s)", m.point, m.fstype))
+		can = append(can, fmt.Sprintf("%s (%s)", m.Point, m.Type))
 	}
 	if len(can) == 0 {
 		return err

@@ -8,6 +8,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"procdump/internal/sys/fsys"
 )
 
 const (
@@ -59,10 +61,10 @@ func unit(program string, replace bool, folders []string) string {
 	return b.String()
 }
 
-// quoteUnit writes a word as systemd.syntax(7) and systemd.unit(5) read it: % is
-// a specifier, $ a variable.
+// quoteUnit writes a path as systemd.syntax(7) and systemd.unit(5) read it: %
+// begins a specifier. $ begins a variable only in the arguments of a command.
 func quoteUnit(word string) string {
-	word = strings.NewReplacer("%", "%%", "$", "$$", `\`, `\\`, `"`, `\"`).Replace(word)
+	word = strings.NewReplacer("%", "%%", `\`, `\\`, `"`, `\"`).Replace(word)
 	if strings.ContainsAny(word, " '\"\\;") {
 		return `"` + word + `"`
 	}
@@ -89,7 +91,7 @@ func (s *System) InstallUnit(program string, replace bool, folders []string) (bo
 	}
 	err := os.MkdirAll(filepath.Dir(s.file(unitLink())), 0o755)
 	if err == nil {
-		err = replaceFile(s.file(unitFile()), []byte(unit(program, replace, folders)), 0o644)
+		err = fsys.WriteFile(s.file(unitFile()), []byte(unit(program, replace, folders)), 0o644, fsys.Overwrite|fsys.Durable)
 	}
 	if err == nil {
 		err = os.Symlink(unitFile(), s.file(unitLink()))

@@ -77,7 +77,7 @@ func (j *Job) level() int {
 		return j.options.Kind.DumpLevel()
 	}
 	level := j.dump.DumpLevel
-	if !j.options.AsIs && j.Plan.Known {
+	if j.Plan.Known {
 		level |= j.options.Kind.DumpLevel()
 	}
 	return level

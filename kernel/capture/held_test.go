@@ -95,6 +95,53 @@ func TestHeldMostly(t *testing.T) {
 	}
 }
 
+// TestHeldZeros: pages of zeros that a dump was made without are no loss.
+func TestHeldZeros(t *testing.T) {
+	for level, can := range map[int]bool{1: true, 0: false} {
+		p := newPartial(Complete, level)
+		p.lacks = func(pfn uint64) bool { return pfn%10 < 6 }
+		if _, res, err := take(t, p, Options{Kind: Kernel}); (err == nil) != can || err != nil && !errors.Is(err, ErrNotHeld) {
+			t.Errorf("level %d: %+v, %v", level, res, err)
+		}
+	}
+}
+
+// TestHeldByLevel: what the level leaves out is not there, even if no page of it
+// is known to be missing: some formats do not tell.
+func TestHeldByLevel(t *testing.T) {
+	for level, lacks := range map[int]string{16: "free memory", 2 | 4: "the page cache", 8: "the memory of processes", 0: ""} {
+		p := newPartial(Complete, level)
+		_, res, err := take(t, p, Options{Kind: Complete})
+		if (err == nil) != (lacks == "") || err != nil && !strings.Contains(err.Error(), lacks) {
+			t.Errorf("level %d: %+v, %v", level, res, err)
+		}
+	}
+}
+
+// TestHeldELF: an ELF core does not tell RAM that was left out from none at all,
+// but there is no machine without free memory.
+func TestHeldELF(t *testing.T) {
+	for format, can := range map[string]bool{"ELF": false, "kdump": true} {
+		m := newMachine(200, pages.Kernel)
+		m.set(16, 100, pages.Anon)
+		m.dump.Format = format
+		if _, res, err := take(t, m, Options{Kind: Complete}); (err == nil) != can || err != nil && !strings.Contains(err.Error(), "free memory") {
+			t.Errorf("%s: %+v, %v", format, res, err)
+		}
+	}
+}
+
+// TestNothingKnown: where no use is known nothing counts as left out.
+func TestNothingKnown(t *testing.T) {
+	j, res, err := take(t, newMachine(100, pages.Unknown), Options{Kind: Kernel})
+	if err != nil || j.Plan.Known || res.Pages != 100 {
+		t.Fatalf("%+v, %+v, %v", j.Plan, res, err)
+	}
+	if d := readFile(t, res.Path); d.DumpLevel != 0 {
+		t.Errorf("level %d", d.DumpLevel)
+	}
+}
+
 // TestAsIs takes what is there, whatever it is used for.
 func TestAsIs(t *testing.T) {
 	p := newPartial(Complete, 1)
@@ -113,5 +160,17 @@ func TestAsIs(t *testing.T) {
 	}
 	if d.DumpLevel != 1 {
 		t.Errorf("level %d", d.DumpLevel)
+	}
+}
+
+// TestFarMemory: a damaged header claims memory where no machine has any; what
+// would be kept for each page up to there is never made.
+func TestFarMemory(t *testing.T) {
+	for _, o := range []Options{{Kind: Kernel}, {AsIs: true}} {
+		p := newPartial(Complete, 1)
+		p.dump.Runs = append(p.dump.Runs, kdump.Run{Addr: kdump.MaxPhysAddr - pageSize, Size: pageSize})
+		if _, res, err := take(t, p, o); err == nil || !strings.Contains(err.Error(), "memory up to address 0x10000000000000") {
+			t.Errorf("%+v: %+v, %v", o, res, err)
+		}
 	}
 }

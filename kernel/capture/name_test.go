@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,11 +69,48 @@ func TestNamed(t *testing.T) {
 		"dump.of_260102_030405-12.kdump": true,
 		"dump.of_26010_030405.kdump":     false,
 		"dumpxof_260102_030405.kdump":    false,
+		"dump.of_260102_030405x.kdump":   false,
+		"dump.of_260102_030405-.kdump":   false,
 		"dump.of_260102_030405.kdump~":   false,
 		"dump.of_YYMMDD_HHMMSS.kdump":    false,
 	} {
 		if n.Named(file) != want {
 			t.Errorf("%s: %v", file, !want)
 		}
+	}
+}
+
+// TestExisting: a dump is known by its name and by its content.
+func TestExisting(t *testing.T) {
+	folder := t.TempDir()
+	n, err := ParseName(filepath.Join(folder, "k.YYMMDD"), FormatAuto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dump := "KDUMP   " + strings.Repeat("x", 100)
+	for name, content := range map[string]string{"k.260102-10.kdump": dump, "k.260102-9.kdump": dump, "k.260101-1.kdump": dump, "k.260103.kdump": dump,
+		"k.260104.kdump": "text", "k.260105.elf": dump, "other.kdump": dump} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink("other.kdump", filepath.Join(folder, "k.260106.kdump")), os.Mkdir(filepath.Join(folder, "k.260107.kdump"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, path := range n.Existing(IsDump) {
+		got = append(got, filepath.Base(path))
+	}
+	if want := "k.260101-1.kdump k.260102-9.kdump k.260102-10.kdump k.260103.kdump"; strings.Join(got, " ") != want {
+		t.Errorf("%q, want %s", got, want)
+	}
+	if Holds(filepath.Join(folder, "k.260106.kdump"), IsDump) || Holds(filepath.Join(folder, "none"), IsDump) || !Holds(filepath.Join(folder, "other.kdump"), IsDump) {
+		t.Error("a link is a dump, or a dump is none")
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.Existing(IsDump); got != nil {
+		t.Errorf("without the folder: %q", got)
 	}
 }

@@ -58,11 +58,9 @@ func (j *Job) scan(into, have *kdump.Bitmap) (pages.Counts, error) {
 			into.SetRange(pfn+uint64(first), uint64(i-first))
 		}
 		if j.present != nil {
-			for at, end := j.present.NextClear(pfn), pfn+uint64(len(ps)); at < end; at = j.present.NextClear(at) {
-				next := min(j.present.NextSet(at), end)
-				missing.Add(ps[at-pfn : next-pfn])
-				into.ClearRange(at, next-at)
-				at = next
+			for gap := range j.present.Gaps(pfn, pfn+uint64(len(ps))) {
+				missing.Add(ps[gap.PFN-pfn:][:gap.Count])
+				into.ClearRange(gap.PFN, gap.Count)
 			}
 		}
 		return nil
@@ -76,8 +74,15 @@ func (j *Job) scan(into, have *kdump.Bitmap) (pages.Counts, error) {
 	return counts, err
 }
 
+// maxAddr is above the memory of every machine that there is, in bytes. The sets
+// of pages take up to 4 GiB each of address space below it.
+const maxAddr = 128 << 40
+
 // plan looks at all pages.
 func (j *Job) plan(ctx context.Context) error {
+	if end := j.dump.MaxPFN() * uint64(j.dump.PageSize); end > maxAddr {
+		return fmt.Errorf("plan dump: it says that there is memory up to address %#x, which no machine has: it is damaged", end)
+	}
 	j.wanted = kdump.NewBitmap(j.dump.MaxPFN())
 	if j.options.AsIs {
 		j.takePresent()

@@ -136,10 +136,34 @@ func TestPages(t *testing.T) {
 	wantKnown(t, s, c)
 }
 
+// TestDirectMap tells where all memory is mapped if the dump does not.
+func TestDirectMap(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		m := newMachine()
+		d := m.dump(m.info)
+		want := kdump.Segment{VirtAddr: direct, FileSize: ramPages * 4096, MemSize: ramPages * 4096, Flags: 7}
+		d.Segments = []kdump.Segment{{VirtAddr: image, PhysAddr: rootPhys, FileSize: 4096, MemSize: 4096}}
+		if told {
+			want = kdump.Segment{VirtAddr: direct + 4096, PhysAddr: 4096, MemSize: 8192}
+			d.Segments = append(d.Segments, want)
+		}
+		s := Open(d, Options{NoTypes: true})
+		if _, err := s.Kernel(); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Dump().Segments; len(got) != 2 || got[1] != want {
+			t.Errorf("told %v: segments %+x", told, got)
+		}
+	}
+}
+
 // TestInfoInMemory finds VMCOREINFO in memory where the note is missing or
 // damaged, but not in a copy that is damaged itself.
 func TestInfoInMemory(t *testing.T) {
 	m := newMachine()
+	for i := range uint64(maxCandidates + 4) { // text that only begins so
+		m.mem.Write(infoPhys-0x20000+i*4096, append([]byte(infoStart+"some file"), make([]byte, 4000)...))
+	}
 	broken := []byte(strings.Replace(m.info, "SIZE(page)=64", "SIZE(page)=63", 1))
 	page := func(at uint64, text []byte) {
 		m.mem.Write(at, append(bytes.Clone(text), make([]byte, 4096-len(text))...))

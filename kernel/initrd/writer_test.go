@@ -29,6 +29,7 @@ type file struct {
 func parse(t *testing.T, b []byte) []file {
 	t.Helper()
 	var all []file
+	inodes := map[uint32]bool{}
 	for off := 0; ; {
 		if off%4 != 0 || len(b) < off+110 || string(b[off:off+6]) != "070701" {
 			t.Fatalf("no header at %d of %d", off, len(b))
@@ -47,6 +48,15 @@ func parse(t *testing.T, b []byte) []file {
 		}
 		off = (off + 110 + int(f[11]) + 3) &^ 3
 		e := file{name[:len(name)-1], f[1], string(b[off : off+int(f[6])]), f[9], f[10]}
+		// The kernel takes files of several links and one inode for one file.
+		links := uint32(1)
+		if f[1]&typeMask == typeFolder {
+			links = 2
+		}
+		if f[4] != links || inodes[f[0]] && e.name != trailer {
+			t.Errorf("%s has inode %d and %d links", e.name, f[0], f[4])
+		}
+		inodes[f[0]] = true
 		off = (off + int(f[6]) + 3) &^ 3
 		if e.name == trailer {
 			if off != len(b) {

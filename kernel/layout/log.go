@@ -250,6 +250,9 @@ func (k *Kernel) findRecords() (*records, error) {
 	m := reader{space: k.Space}
 	r.buf = Range{m.uint64(r.at[0]), uint64(m.uint32(r.at[1]))}
 	r.first, r.end = uint64(m.uint32(r.at[2])), uint64(m.uint32(r.at[3]))
+	if m.err == nil && r.buf.Size > maxLog {
+		return nil, fmt.Errorf("layout: log of %d bytes: implausible", r.buf.Size)
+	}
 	return r, m.err
 }
 

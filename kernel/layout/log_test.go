@@ -7,66 +7,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"procdump/kernel/layout/layouttest"
 )
 
-// ringKeys are the keys of a printk ring buffer, of Linux 6.1 on x86-64.
-const ringKeys = `SIZE(printk_ringbuffer)=88
-OFFSET(printk_ringbuffer.desc_ring)=0
-OFFSET(printk_ringbuffer.text_data_ring)=48
-OFFSET(prb_desc_ring.count_bits)=0
-OFFSET(prb_desc_ring.descs)=8
-OFFSET(prb_desc_ring.infos)=16
-OFFSET(prb_desc_ring.head_id)=24
-OFFSET(prb_desc_ring.tail_id)=32
-SIZE(prb_desc)=24
-OFFSET(prb_desc.state_var)=0
-OFFSET(prb_desc.text_blk_lpos)=8
-OFFSET(prb_data_blk_lpos.begin)=0
-OFFSET(prb_data_blk_lpos.next)=8
-SIZE(printk_info)=88
-OFFSET(printk_info.seq)=0
-OFFSET(printk_info.ts_nsec)=8
-OFFSET(printk_info.text_len)=16
-OFFSET(prb_data_ring.size_bits)=0
-OFFSET(prb_data_ring.data)=8
-OFFSET(atomic_long_t.counter)=0
-`
-
-// ringDesc is a descriptor of a test's ring buffer.
-type ringDesc struct {
-	id, state   uint64
-	begin, next uint64
-	info        [4]uint64 // seq, ts_nsec, text_len, flags<<5|level … as the kernel packs them
-}
-
 // ringKernel lays out a ring of 8 descriptors and 64 bytes of text.
-func ringKernel(descs []ringDesc, text string, tail, head uint64) *x86Kernel {
+func ringKernel(descs []layouttest.RingDesc, text string, tail, head uint64) *x86Kernel {
 	k := newX86(4, 0xffff888000000000)
-	le := binary.LittleEndian
-	d, infos := make([]byte, 8*24), make([]byte, 8*88)
-	for _, x := range descs {
-		at := d[x.id%8*24:]
-		le.PutUint64(at, x.id|x.state<<62)
-		le.PutUint64(at[8:], x.begin)
-		le.PutUint64(at[16:], x.next)
-		in := infos[x.id%8*88:]
-		le.PutUint64(in, x.info[0])
-		le.PutUint64(in[8:], x.info[1])
-		le.PutUint16(in[16:], uint16(x.info[2]))
-		in[18], in[19] = 3, byte(x.info[3])<<5
+	for i := range descs {
+		descs[i].Facility = 3
 	}
-	dAt, iAt, tAt := k.put(0, d), k.put(0, infos), k.put(0, append([]byte(text), make([]byte, 64-len(text))...))
-	prb := make([]byte, 88)
-	le.PutUint32(prb, 3)
-	le.PutUint64(prb[8:], dAt)
-	le.PutUint64(prb[16:], iAt)
-	le.PutUint64(prb[24:], head)
-	le.PutUint64(prb[32:], tail)
-	le.PutUint32(prb[48:], 6)
-	le.PutUint64(prb[56:], tAt)
-	pAt := k.put(0, prb)
-	ptr := k.put(0, le.AppendUint64(nil, pAt))
-	fmt.Fprintf(&k.info, "%sSYMBOL(prb)=%x\n", ringKeys, ptr)
+	r := layouttest.Ring{DescBits: 3, TextBits: 6, Tail: tail, Head: head, Descs: descs, Text: []byte(text)}
+	k.info.WriteString(r.Put(func(b []byte) uint64 { return k.put(0, b) }))
 	return k
 }
 
@@ -74,13 +26,13 @@ func TestRingLog(t *testing.T) {
 	// 64 bytes of text: block of id 9 wraps to the beginning, 10 is at 24, 11
 	// ends where the ring ends.
 	text := "IIIIIIIIwrapped-text\x00\x00\x00\x00" + "IIIIIIIIsecond\x00\x00" + "IIIIIIIIthird at the end"
-	descs := []ringDesc{
-		{id: 8, state: 3}, // reusable
-		{id: 9, state: 2, begin: 64 - 16, next: 64 + 24, info: [4]uint64{100, 1_500_000_000, 12, 6}},
-		{id: 10, state: 1, begin: 64 + 24, next: 64 + 40, info: [4]uint64{101, 2_000_001_000, 6, 3}},
-		{id: 11, state: 2, begin: 64 + 40, next: 128, info: [4]uint64{102, 3_000_000_000, 16, 7}},
-		{id: 12, state: 0}, // reserved by a writer
-		{id: 13, state: 2, begin: 1, next: 1, info: [4]uint64{103, 4_000_000_000, 0, 5}}, // without text
+	descs := []layouttest.RingDesc{
+		{ID: 8, State: 3}, // reusable
+		{ID: 9, State: 2, Begin: 64 - 16, Next: 64 + 24, Seq: 100, Nanoseconds: 1_500_000_000, Length: 12, Level: 6},
+		{ID: 10, State: 1, Begin: 64 + 24, Next: 64 + 40, Seq: 101, Nanoseconds: 2_000_001_000, Length: 6, Level: 3},
+		{ID: 11, State: 2, Begin: 64 + 40, Next: 128, Seq: 102, Nanoseconds: 3_000_000_000, Length: 16, Level: 7},
+		{ID: 12, State: 0}, // reserved by a writer
+		{ID: 13, State: 2, Begin: 1, Next: 1, Seq: 103, Nanoseconds: 4_000_000_000, Length: 0, Level: 5}, // without text
 	}
 	log, err := ringKernel(descs, text, 8, 13).open(t).Log()
 	if err != nil {
@@ -101,9 +53,9 @@ func TestRingLog(t *testing.T) {
 
 // TestRingLogDamaged reads rings with ids, places and lengths that cannot be.
 func TestRingLogDamaged(t *testing.T) {
-	descs := []ringDesc{
-		{id: 1, state: 2, begin: 60, next: 62, info: [4]uint64{1, 1, 60000, 1}},
-		{id: 2, state: 2, begin: 1 << 40, next: 1<<63 + 2, info: [4]uint64{1, 1, 60000, 1}},
+	descs := []layouttest.RingDesc{
+		{ID: 1, State: 2, Begin: 60, Next: 62, Seq: 1, Nanoseconds: 1, Length: 60000, Level: 1},
+		{ID: 2, State: 2, Begin: 1 << 40, Next: 1<<63 + 2, Seq: 1, Nanoseconds: 1, Length: 60000, Level: 1},
 	}
 	log, err := ringKernel(descs, "", 1, 1<<60).open(t).Log() // the head is never reached
 	if err != nil || len(log) > 8 {
@@ -153,6 +105,12 @@ func TestRecordLog(t *testing.T) {
 	k.mem.Write(k.phys(bufAt)+8, []byte{1, 0})
 	if log, err := k.open(t).Log(); err == nil || len(log) != 1 {
 		t.Errorf("%d messages of a damaged log, %v", len(log), err)
+	}
+	// Nor is a buffer believed that no kernel has.
+	length, _ := ParseInfo([]byte(k.info.String())).Symbol("log_buf_len")
+	k.mem.Put32(k.phys(length), maxLog+1)
+	if _, err := k.open(t).LogTail(1000); err == nil {
+		t.Error("the end of a log of more than 256 MiB was looked for")
 	}
 }
 

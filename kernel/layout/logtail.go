@@ -136,27 +136,26 @@ func (k *Kernel) recordTail(t *LogTail, budget uint64) error {
 		t.Head = append(t.Head, Range{r.at[i], size})
 	}
 	t.Buffers = []Range{r.buf}
-	// The bytes from each message to the end of the log, by a walk over their
-	// lengths.
+	// The last messages that fit, by a walk over the lengths of all: where each
+	// begins in the buffer, and how many bytes come before it in the log.
 	var starts, offs []uint64
 	total := uint64(0)
 	err = r.walk(func(off uint64) (uint64, error) { return k.Space.Uint(r.buf.Addr+off, 2) }, func(index, step uint64) error {
+		t.Logged++
 		starts, offs = append(starts, index), append(offs, total)
 		total += step
+		for len(offs) > 0 && total-offs[0] > budget {
+			starts, offs = starts[1:], offs[1:]
+		}
 		return nil
 	})
-	t.Logged = len(starts)
-	if len(starts) == 0 {
+	if t.Logged == 0 {
 		return err
 	}
-	first := len(starts)
-	for first > 0 && total-offs[first-1] <= budget {
-		first--
-	}
-	if first == len(starts) {
+	if len(starts) == 0 {
 		return nil
 	}
-	for i := first; i < len(starts); i++ {
+	for i := range starts {
 		next := total
 		if i+1 < len(starts) {
 			next = offs[i+1]
@@ -169,14 +168,14 @@ func (k *Kernel) recordTail(t *LogTail, budget uint64) error {
 			t.Records = append(t.Records, rec)
 		}
 	}
-	t.First, t.FirstValue = r.at[2], uint32(starts[first])
-	if from, to := starts[first], r.end; from < to {
+	t.First, t.FirstValue = r.at[2], uint32(starts[0])
+	if from, to := starts[0], r.end; from < to {
 		t.Kept = []Range{{r.buf.Addr + from, to - from}}
 	} else {
 		// The log goes on at the beginning of the buffer, behind a length of zero
 		// at the end of what is used of it.
 		last := from
-		for _, s := range starts[first:] {
+		for _, s := range starts {
 			last = max(last, s)
 		}
 		size, err := k.Space.Uint(r.buf.Addr+last+r.length, 2)

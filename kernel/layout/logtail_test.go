@@ -1,14 +1,18 @@
 package layout
 
-import "testing"
+import (
+	"testing"
+
+	"procdump/kernel/layout/layouttest"
+)
 
 // TestLogTail: the end of a ring that wraps, by budget, is the end of the log.
 func TestLogTail(t *testing.T) {
 	text := "IIIIIIIIwrapped-text\x00\x00\x00\x00" + "IIIIIIIIsecond\x00\x00" + "IIIIIIIIthe last"
-	descs := []ringDesc{
-		{id: 9, state: 2, begin: 64 - 8, next: 64 + 24, info: [4]uint64{100, 1_500_000_000, 12, 6}},
-		{id: 10, state: 1, begin: 64 + 24, next: 64 + 40, info: [4]uint64{101, 2_000_001_000, 6, 3}},
-		{id: 11, state: 2, begin: 64 + 40, next: 64 + 56, info: [4]uint64{102, 3_000_000_000, 8, 7}},
+	descs := []layouttest.RingDesc{
+		{ID: 9, State: 2, Begin: 64 - 8, Next: 64 + 24, Seq: 100, Nanoseconds: 1_500_000_000, Length: 12, Level: 6},
+		{ID: 10, State: 1, Begin: 64 + 24, Next: 64 + 40, Seq: 101, Nanoseconds: 2_000_001_000, Length: 6, Level: 3},
+		{ID: 11, State: 2, Begin: 64 + 40, Next: 64 + 56, Seq: 102, Nanoseconds: 3_000_000_000, Length: 8, Level: 7},
 	}
 	k := ringKernel(descs, text, 9, 11).open(t)
 	all, err := k.Log()

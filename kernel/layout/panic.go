@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -36,6 +37,38 @@ var consequences = []struct {
 	{"Attempted to kill init", oopses, sameIncident},
 	{"softlockup: hung tasks", lockups, 0},
 	{"sysrq triggered crash", sysrqs, 0},
+}
+
+// maxCPUs is NR_CPUS of the largest kernels.
+const maxCPUs = 1 << 13
+
+// PanicCPU is the number of the processor that panicked, -1 if none did. The way
+// to a crash kernel keeps it in crashing_cpu (x86), panic() in panic_cpu, which
+// is static in kernel/panic.c; both are -1 before. It fails if neither can be
+// read.
+func (k *Kernel) PanicCPU() (int, error) {
+	var failed error
+	read := false
+	for _, name := range []string{"crashing_cpu", "panic_cpu"} {
+		a, err := k.Symbol(name)
+		if err != nil {
+			failed = cmp.Or(failed, err)
+			continue
+		}
+		n, err := k.Space.Uint32(a)
+		switch {
+		case err != nil:
+			failed = cmp.Or(failed, err)
+		case n < maxCPUs:
+			return int(n), nil
+		default:
+			read = true
+		}
+	}
+	if read {
+		failed = nil
+	}
+	return -1, failed
 }
 
 // sameIncident is the time between two messages of one incident at most: to

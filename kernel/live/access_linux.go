@@ -6,8 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
+
+	"procdump/internal/sys/lockdown"
 )
 
 // openKcore opens /proc/kcore, or says why that is not possible.
@@ -41,7 +42,7 @@ func explainKcore(root Root, name string, err error) error {
 	switch {
 	case !errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: %w", what, err)
-	case lockdown(root) == "confidentiality":
+	case lockdown.Read(root.Sys) == "confidentiality":
 		// The kernel looks for the capability first, but that alone would not
 		// help.
 		return &Error{
@@ -85,20 +86,4 @@ func denied(what, name, capability string, err error) error {
 		e.Remedy = "run procdump on the host, outside of a container or a restricted unit, or give it " + capability
 	}
 	return e
-}
-
-// lockdown is the mode of the kernel's lockdown: "none", "integrity",
-// "confidentiality", or "" if it has none. The file marks one of its words:
-// "none [integrity] confidentiality".
-func lockdown(root Root) string {
-	b, err := os.ReadFile(filepath.Join(root.Sys, "kernel/security/lockdown"))
-	if err != nil {
-		return ""
-	}
-	_, rest, _ := strings.Cut(string(b), "[")
-	mode, _, ok := strings.Cut(rest, "]")
-	if !ok {
-		return ""
-	}
-	return mode
 }

@@ -94,6 +94,36 @@ func TestNoPageFlags(t *testing.T) {
 	}
 }
 
+// TestOpenMemory does without the uses of pages, even where they can be had.
+func TestOpenMemory(t *testing.T) {
+	m := machine()
+	m["sys/module/kvm/refcnt"] = "1\n"
+	s, err := OpenMemory(fixture(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Pages(); err == nil || len(s.Warnings) != 0 {
+		t.Errorf("pages: %v, warnings %q", err, s.Warnings)
+	}
+	b := make([]byte, page)
+	if n, err := s.Dump().Memory.ReadPhys(b, 0x101000); n != len(b) || b[0] != 1 {
+		t.Errorf("read %d bytes: %v", n, err)
+	}
+}
+
+func TestInitialPIDs(t *testing.T) {
+	for link, want := range map[string]bool{"-> pid:[4026531836]": true, "-> pid:[4026532201]": false} {
+		if InitialPIDs(fixture(t, map[string]string{"proc/self/ns/pid": link})) != want {
+			t.Errorf("%s: %v", link, !want)
+		}
+	}
+	// A kernel without namespaces has one set of numbers.
+	if !InitialPIDs(fixture(t, nil)) {
+		t.Error("without namespaces")
+	}
+}
+
 func TestOpenErrors(t *testing.T) {
 	with := func(name, text string) map[string]string {
 		m := machine()

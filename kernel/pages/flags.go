@@ -48,10 +48,17 @@ const maxCompound = 1 << 18
 
 // Flags classifies the pages of a running kernel by its table of flags.
 type Flags struct {
+	// Structs, if it is not nil, reads the same kernel. It tells which pages of
+	// hugetlbfs are free again: of those that a process had mapped privately the
+	// flags stay (mm/hugetlb.c: free_huge_page), and are those of a file's pages
+	// that no process has mapped. Without it they count as used.
+	Structs *Structs
+
 	r    io.ReaderAt
 	buf  []byte
 	next uint64 // the page that follows the last one classified
 	head uint64 // flags of the compound page that the last one belongs to
+	free bool   // that is one of hugetlbfs, and free again
 }
 
 // NewFlags reads a table of a u64 for each page frame number, such as
@@ -61,11 +68,11 @@ func NewFlags(r io.ReaderAt) *Flags { return &Flags{r: r, buf: make([]byte, flag
 // Classify implements Source. It reads the table anew in each call.
 func (f *Flags) Classify(pfn uint64, out []Page) error {
 	if pfn != f.next {
-		head, err := f.headOf(pfn)
+		head, at, err := f.headOf(pfn)
 		if err != nil {
 			return err
 		}
-		f.head = head
+		f.enter(at, head)
 	}
 	for len(out) > 0 {
 		n, err := f.read(pfn, min(len(out), flagBatch/8))
@@ -85,16 +92,24 @@ func (f *Flags) Classify(pfn uint64, out []Page) error {
 			case v&kpfCompoundTail != 0:
 				v |= f.head & kpfOfHead
 			case v&kpfCompoundHead != 0:
-				f.head = v
+				f.enter(pfn+uint64(i), v)
 			default:
-				f.head = 0
+				f.enter(0, 0)
 			}
-			out[i] = ofFlags(v)
+			if out[i] = ofFlags(v); f.free && out[i] == page(HugeUsed) {
+				out[i] = page(HugeFree)
+			}
 		}
 		out, pfn = out[n:], pfn+uint64(n)
 	}
 	f.next = pfn
 	return nil
+}
+
+// enter notes the head of the compound page that the next ones belong to.
+func (f *Flags) enter(pfn, head uint64) {
+	f.head = head
+	f.free = f.Structs != nil && head&(kpfHuge|kpfUptodate|kpfMmap) == kpfHuge|kpfUptodate && f.Structs.hugeFree(pfn)
 }
 
 // read fills the buffer with up to n entries and returns how many there are.
@@ -110,16 +125,16 @@ func (f *Flags) read(pfn uint64, n int) (int, error) {
 }
 
 // headOf returns the flags of the head of the compound page that pfn is a tail
-// of, or 0.
-func (f *Flags) headOf(pfn uint64) (uint64, error) {
+// of, and which page that is, or 0.
+func (f *Flags) headOf(pfn uint64) (head, at uint64, err error) {
 	if n, err := f.read(pfn, 1); err != nil || n == 0 || binary.LittleEndian.Uint64(f.buf)&kpfCompoundTail == 0 {
-		return 0, err
+		return 0, 0, err
 	}
 	for end := pfn; end > 0 && pfn-end < maxCompound; {
 		n := min(end, flagBatch/8)
 		got, err := f.read(end-n, int(n))
 		if err != nil || uint64(got) < n {
-			return 0, err
+			return 0, 0, err
 		}
 		for i := int(n) - 1; i >= 0; i-- {
 			v := binary.LittleEndian.Uint64(f.buf[i*8:])
@@ -127,12 +142,12 @@ func (f *Flags) headOf(pfn uint64) (uint64, error) {
 				if v&kpfCompoundHead == 0 {
 					v = 0
 				}
-				return v, nil
+				return v, end - n + uint64(i), nil
 			}
 		}
 		end -= n
 	}
-	return 0, nil
+	return 0, 0, nil
 }
 
 // ofFlags decides by the flags of one page. The order matters.

@@ -252,6 +252,18 @@ func (s *Structs) restart(pfn uint64) {
 	}
 }
 
+// hugeFree tells whether a page is the first one of a free page of hugetlbfs at
+// this moment.
+func (s *Structs) hugeFree(pfn uint64) bool {
+	s.have = 0 // what is there is old
+	p := s.peek(pfn)
+	if p == nil {
+		return false
+	}
+	v, _ := s.l.decide(pfn, p)
+	return v.Class() == HugeFree
+}
+
 // peekPages is how many struct pages tell all about a compound page.
 const peekPages = 4
 

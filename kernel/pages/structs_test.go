@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -145,6 +146,59 @@ func TestStructs(t *testing.T) {
 			if s.Unread() != 0 {
 				t.Errorf("%d pages were not read", s.Unread())
 			}
+		})
+	}
+}
+
+// TestFlagsHugeFree: a page of hugetlbfs that is free again has the flags of one
+// that is in a file; struct page tells them apart.
+func TestFlagsHugeFree(t *testing.T) {
+	for _, f := range forms() {
+		t.Run(f.name, func(t *testing.T) {
+			m := newMachine(f)
+			fillMachine(m)
+			m.sparse()
+			structs, err := NewStructs(m.open(t), StructOptions{NoTypes: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The pages of hugetlbfs of fillMachine.
+			const used, free, size = 64, 80, 16
+			table := make([]uint64, free+size+1)
+			for _, head := range []int{used, free} {
+				table[head] = kpfHuge | kpfUptodate | kpfDirty | kpfCompoundHead
+				for i := 1; i < size; i++ {
+					table[head+i] = kpfHuge | kpfCompoundTail
+				}
+			}
+			table[free+7] |= kpfHWPoison
+			flags := NewFlags(flagTable(table...))
+			flags.Structs = structs
+			want := func(pfn uint64, n int, class Class) {
+				t.Helper()
+				got := make([]Page, n)
+				if err := flags.Classify(pfn, got); err != nil {
+					t.Fatal(err)
+				}
+				for i, p := range got {
+					if p != page(class) {
+						t.Errorf("page %d is %v, want %v", pfn+uint64(i), p.Class(), class)
+					}
+				}
+			}
+			want(used, size, HugeUsed)
+			want(free, 7, HugeFree)
+			want(free+7, 1, Poison)
+			want(free+8, 8, HugeFree)
+			want(free+size, 1, Kernel)
+			want(free+3, 1, HugeFree) // from the middle
+			want(used+3, 1, HugeUsed)
+			// It is used again.
+			binary.LittleEndian.PutUint32(m.at(free)[52:], 1)
+			m.mem.Write(mapPhys, m.pages)
+			want(free, 7, HugeUsed)
+			flags.Structs = nil
+			want(free+3, 1, HugeUsed)
 		})
 	}
 }

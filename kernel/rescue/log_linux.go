@@ -7,10 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// kmsgLevel is the level of our lines in the kernel's log: informational.
-const kmsgLevel = 6
+	"procdump/internal/sys/kmsg"
+)
 
 // logger tells what is done: on the console, in the kernel's log, and in the
 // record.
@@ -36,12 +35,12 @@ func (l *logger) open() {
 	os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.kmsg, _ = os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	l.kmsg, _ = os.OpenFile(kmsg.File, os.O_WRONLY, 0)
 	level := 0
 	if b, err := os.ReadFile("/proc/sys/kernel/printk"); err == nil {
 		fmt.Sscan(string(b), &level)
 	}
-	if l.kmsg == nil || level <= kmsgLevel {
+	if l.kmsg == nil || level <= int(kmsg.Info) {
 		l.console, _ = os.OpenFile("/dev/console", os.O_WRONLY, 0)
 	}
 }
@@ -56,7 +55,7 @@ func (l *logger) printf(format string, args ...any) {
 		l.lines = append(l.lines, fmt.Sprintf("[%8.3f] %s", time.Since(l.start).Seconds(), line))
 	}
 	if l.kmsg != nil {
-		fmt.Fprintf(l.kmsg, "<%d>procdump: %s\n", kmsgLevel, line)
+		_ = kmsg.Write(l.kmsg, kmsg.Info, line) // the record has the line as well
 	}
 	if l.console != nil {
 		fmt.Fprintf(l.console, "procdump: %s\r\n", line)

@@ -2,6 +2,7 @@ package rescue
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -38,4 +39,16 @@ func TestHangingConsole(t *testing.T) {
 	}
 	r.Close() // the line fails
 	<-told
+}
+
+// TestLogLines: the record keeps the first lines, each as one.
+func TestLogLines(t *testing.T) {
+	l := newLogger()
+	l.printf("first\nline")
+	for range 2 * maxLines {
+		l.printf("more")
+	}
+	if said := l.said(); len(said) != maxLines || !strings.HasSuffix(said[0], "] first; line") {
+		t.Errorf("%d lines, the first %q", len(said), said[0])
+	}
 }

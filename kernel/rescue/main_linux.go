@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -108,16 +107,14 @@ func readPlan() (*Plan, error) {
 func limitMemory() {
 	const least, most = 8 << 20, 64 << 20
 	debug.SetGCPercent(30)
-	debug.SetMemoryLimit(min(max(meminfo("MemAvailable:")/2, least), most))
+	debug.SetMemoryLimit(min(max(kilobytes("/proc/meminfo", "MemAvailable:")/2, least), most))
 }
 
-// meminfo is a value of /proc/meminfo in bytes, 0 if it is not known.
-func meminfo(key string) int64 { return kilobytes("/proc/meminfo", key) }
-
-// kilobytes reads a line "Key:   123 kB" of a file of /proc, in bytes.
+// kilobytes reads a line "Key:   123 kB" of a file of /proc, in bytes; 0 if it is
+// not there.
 func kilobytes(file, key string) int64 {
 	b, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(b)) {

@@ -3,14 +3,10 @@ package rescue
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"procdump/internal/sys/machine"
-	"procdump/kernel/superblock"
 )
 
 // mountFolder is where file systems get mounted, each in a folder of its own.
@@ -37,7 +33,7 @@ func (v *volumes) place(t Target) (place, error) {
 		return openDevice(path)
 	}
 	root := filepath.Join(mountFolder, fmt.Sprint(len(v.mounted)))
-	if err := v.mount(d, path, root, t); err != nil {
+	if err := v.mount(path, root, t); err != nil {
 		return nil, err
 	}
 	v.mounted[t.Device] = root
@@ -50,48 +46,24 @@ func below(root string, t Target) *folder {
 	return &folder{root: root, path: filepath.Join(root, filepath.Join("/", t.Folder))}
 }
 
-// subvolume are the options that choose one.
-var subvolume = regexp.MustCompile(`,subvol(id)?=[^,]*`)
-
-// mount mounts a device, without the options if it does not work with them: some
-// name files that are not here, such as a journal on another device.
-func (v *volumes) mount(d devices, path, root string, t Target) error {
-	options, least := t.Options, ""
+// mount mounts a device, without the target's options if it does not work with
+// them: they name tables of characters (vfat), whose modules may be missing.
+func (v *volumes) mount(device, root string, t Target) error {
+	always := ""
 	if t.FSType == "btrfs" {
-		d.scanBTRFS(path)
 		// The path of the subvolume begins at the top, not at the one that is
 		// mounted by default (btrfs(5)).
-		least = "subvolid=5"
-		options = strings.Trim(subvolume.ReplaceAllString(","+options, "")+","+least, ",")
+		always = "subvolid=5"
 	}
-	err := machine.Mount(path, root, t.FSType, options)
-	if err != nil && options != least {
-		v.s.log.printf("%v; once more without the options %s", err, options)
-		err = machine.Mount(path, root, t.FSType, least)
+	err := machine.Mount(device, root, t.FSType, strings.Trim(t.Options+","+always, ","))
+	if err != nil && t.Options != "" {
+		v.s.log.printf("%v; once more without the options %s", err, t.Options)
+		err = machine.Mount(device, root, t.FSType, always)
 	}
 	if err == nil {
-		v.s.log.printf("%s (%s) is mounted", path, t.FSType)
+		v.s.log.printf("%s (%s) is mounted", device, t.FSType)
 	}
 	return err
-}
-
-// scanBTRFS makes the devices of a btrfs known that has several.
-func (d devices) scanBTRFS(path string) {
-	f, err := os.Open(path)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	size, _ := f.Seek(0, io.SeekEnd)
-	info, err := superblock.Read(f, size)
-	if err != nil || info.Devices < 2 {
-		return
-	}
-	for _, n := range d.names() {
-		if other := filepath.Join(d.dev, n); d.uuid(other) == info.UUID {
-			machine.ScanBTRFS(other)
-		}
-	}
 }
 
 // close unmounts all.

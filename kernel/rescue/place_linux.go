@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"procdump/internal/sys/fsys"
-	"procdump/kdump/open"
 	"procdump/kernel/capture"
 	"procdump/kernel/superblock"
 )
@@ -26,9 +25,6 @@ type place interface {
 	// name is what the record calls a file of the place.
 	name(path string) string
 }
-
-// SmallName is the name of a small dump, for capture.ParseName.
-const SmallName = "small_YYMMDD_HHMMSS.elf"
 
 // folder is a place in a mounted file system.
 type folder struct {
@@ -51,7 +47,7 @@ func (f *folder) saveSmall(b []byte, at time.Time) (string, error) {
 		return "", err
 	}
 	for path := range o.Name.Alternatives(at) {
-		switch err := f.save(path, b, false); {
+		switch err := fsys.WriteFile(path, b, 0o600, fsys.Durable); {
 		case err == nil:
 			return f.name(path), nil
 		case !errors.Is(err, os.ErrExist):
@@ -59,25 +55,6 @@ func (f *folder) saveSmall(b []byte, at time.Time) (string, error) {
 		}
 	}
 	return "", errors.New("write small dump: no name is free")
-}
-
-// save writes a file and makes it durable. It appears complete or not at all.
-func (f *folder) save(path string, b []byte, overwrite bool) error {
-	t, err := fsys.CreateTemp(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer t.Discard()
-	if _, err := t.Write(b); err != nil {
-		return err
-	}
-	if err := t.Sync(); err != nil {
-		return err
-	}
-	if err := t.Link(path, overwrite); err != nil {
-		return err
-	}
-	return fsys.SyncDir(filepath.Dir(path))
 }
 
 func (f *folder) saveRecord(r *Record) error {
@@ -88,7 +65,7 @@ func (f *folder) saveRecord(r *Record) error {
 	if err := os.MkdirAll(f.path, 0o700); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
-	if err := f.save(filepath.Join(f.path, RecordName), b, true); err != nil {
+	if err := fsys.WriteFile(filepath.Join(f.path, RecordName), b, 0o600, fsys.Overwrite|fsys.Durable); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
 	return nil
@@ -105,30 +82,7 @@ func (f *folder) older(file string) []string {
 	if f.options(&o, file) != nil {
 		return nil
 	}
-	entries, err := os.ReadDir(f.path)
-	if err != nil {
-		return nil
-	}
-	var paths []string
-	for _, e := range entries {
-		path := filepath.Join(f.path, e.Name())
-		if e.Type().IsRegular() && o.Name.Named(e.Name()) && isDump(path) {
-			paths = append(paths, path)
-		}
-	}
-	return paths
-}
-
-// isDump tells whether a file has the content of a dump.
-func isDump(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	head := make([]byte, 4096)
-	n, _ := io.ReadFull(f, head)
-	return open.Match(head[:n])
+	return o.Name.Existing(capture.IsDump)
 }
 
 // device is a place on a block device that is written as it is.

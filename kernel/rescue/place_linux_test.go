@@ -57,7 +57,7 @@ func TestFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []string{filepath.Join(folder, "vmcore-2.kdump"), filepath.Join(folder, "vmcore.kdump")}
+	want := []string{filepath.Join(folder, "vmcore.kdump"), filepath.Join(folder, "vmcore-2.kdump")}
 	if got := f.older("vmcore.kdump"); !slices.Equal(got, want) {
 		t.Errorf("older dumps %v, want %v", got, want)
 	}

@@ -16,6 +16,9 @@ const ModuleFolder = "/lib/modules"
 // what became of the dump; JSON of a Record.
 const RecordName = ".procdump-last-crash"
 
+// SmallName is the name of a small dump, for capture.ParseName.
+const SmallName = "small_YYMMDD_HHMMSS.elf"
+
 // Plan is what the crash kernel is to do. It is made when the crash kernel is
 // loaded, because nothing can be asked then any more.
 type Plan struct {
@@ -54,7 +57,7 @@ type Target struct {
 	Device string `json:"device"`
 	// FSType is its file system; "" for a device that is written as it is.
 	FSType  string `json:"fsType,omitempty"`
-	Options string `json:"options,omitempty"` // of mount(2)
+	Options string `json:"options,omitempty"` // of the file system
 	// Subvolume is the path of the mounted root within the file system (btrfs
 	// subvolumes, bind mounts); "" for its own root.
 	Subvolume string `json:"subvolume,omitempty"`

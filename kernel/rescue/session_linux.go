@@ -23,13 +23,12 @@ import (
 
 // session is the work on one crash.
 type session struct {
-	plan   *Plan
-	log    *logger
-	rec    Record
-	place  place // nil: there is none
-	small  place // nil: there is none
-	vmcore *window.Reader
-	dump   *kdump.Dump // nil: there is none
+	plan  *Plan
+	log   *logger
+	rec   Record
+	place place       // nil: there is none
+	small place       // nil: there is none
+	dump  *kdump.Dump // nil: there is none
 }
 
 func newSession(p *Plan, log *logger, version string) *session {
@@ -55,8 +54,8 @@ func (s *session) run() {
 	}
 }
 
-// openSmall opens the place of small dumps. Where that, or the other one, cannot
-// be had, the one that can is for both.
+// openSmall opens the place of small dumps. Where it cannot be had they go beside
+// the others.
 func (s *session) openSmall(v *volumes) error {
 	s.small = s.place
 	if s.plan.SmallTarget == nil {
@@ -129,12 +128,11 @@ func (s *session) openMemory() error {
 	if err != nil {
 		return fmt.Errorf("open the crashed kernel's memory: %w", err)
 	}
-	r := window.NewReader(f, st.Size())
-	d, err := vmcore.Open(r, st.Size())
+	d, err := vmcore.Open(window.NewReader(f, st.Size()), st.Size())
 	if err != nil {
 		return fmt.Errorf("open the crashed kernel's memory: %w", err)
 	}
-	s.vmcore, s.dump = r, d
+	s.dump = d
 	if _, err := layout.Open(d); err != nil {
 		s.repair(err)
 		d = s.dump

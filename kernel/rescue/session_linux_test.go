@@ -108,9 +108,22 @@ func TestDeviceDump(t *testing.T) {
 		if r.Verified != fits || r.NoSpace == fits || (r.File == path) != fits || r.NeededBytes < 4<<20 || r.FreeBytes <= 0 {
 			t.Errorf("device of %d bytes: %+v", size, r)
 		}
-		if !fits && !strings.Contains(strings.Join(r.Failures, "\n"), "larger device") {
-			t.Errorf("failures %q", r.Failures)
+		// Complete, active and kernel.
+		if n := strings.Count(strings.Join(r.Failures, "\n"), "larger device"); fits != (n == 0) || !fits && n != 3 {
+			t.Errorf("%d kinds found no room: %q", n, r.Failures)
 		}
+	}
+}
+
+// TestWriteKind keeps what the kind that was wanted needed, and does without a
+// compression that is none.
+func TestWriteKind(t *testing.T) {
+	f := below(t.TempDir(), Target{Folder: "crash"})
+	s := damaged(settings.Complete, f)
+	s.plan.Settings.Compression, s.rec.NeededBytes, s.rec.FreeBytes = "lzo", 7, 5
+	s.step("write dump", s.writeDump)
+	if s.rec.NeededBytes != 7 || s.rec.FreeBytes != 5 || !s.rec.Verified || !strings.Contains(strings.Join(s.rec.Failures, "\n"), "lzo") {
+		t.Errorf("%+v", s.rec)
 	}
 }
 
@@ -124,6 +137,16 @@ func TestStep(t *testing.T) {
 	s.saveRecord(true)
 	if f := s.rec.Failures; len(f) != 2 || !strings.Contains(f[0], "first: procdump has a bug") || f[1] != "broken" {
 		t.Errorf("failures %q", f)
+	}
+}
+
+// TestFailed names files as the machine does when it runs.
+func TestFailed(t *testing.T) {
+	f := below(t.TempDir(), Target{Folder: "crash"})
+	s := damaged(settings.Kernel, f)
+	s.failed(&os.PathError{Op: "write", Path: f.path + "/x", Err: os.ErrPermission})
+	if got := s.rec.Failures; len(got) != 1 || got[0] != "write /crash/x: permission denied" || !strings.HasSuffix(s.log.said()[0], got[0]) {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -171,6 +194,12 @@ func TestRelease(t *testing.T) {
 	if err := os.WriteFile(reserved, make([]byte, 8192), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.plan.Settings.Kind = settings.Small // which is not in need of it
+	s.step("give back", s.release)
+	if got := names(t, f.path); len(got) != 1 {
+		t.Errorf("for a small dump: files %v", got)
+	}
+	s.plan.Settings.Kind = settings.Automatic
 	s.step("give back", s.release)
 	if got := names(t, f.path); len(got) != 0 || len(s.rec.Failures) != 0 {
 		t.Errorf("files %v, failures %v", got, s.rec.Failures)

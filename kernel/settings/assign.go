@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"slices"
 	"sort"
 	"strings"
 
@@ -27,7 +26,7 @@ func lookup(word string) (setting, *Error) {
 	}
 	for _, w := range windowsValues {
 		if plainName(w.name) == plain {
-			return setting(w), nil
+			return w, nil
 		}
 	}
 	for name, remedy := range windowsElsewhere {
@@ -132,7 +131,11 @@ func (s *Settings) assign(list []assignment) (index int, e *Error) {
 			continue
 		}
 		for _, key := range k.keys {
-			if other, ok := given[key]; ok {
+			other, ok := given[key]
+			switch {
+			case ok && plainName(other) == plainName(a.name):
+				return i, wrong(a.name, "give it once", "it is given twice")
+			case ok:
 				return i, wrong(a.name, "give one of the two", "%s sets the same", other)
 			}
 			given[key] = a.name
@@ -145,8 +148,7 @@ func (s *Settings) assign(list []assignment) (index int, e *Error) {
 		return late[1], wrong("FilterPages", "give it once", "it is given twice")
 	}
 	for _, i := range late {
-		k := windowsValues[slices.IndexFunc(windowsValues, func(w windowsValue) bool { return w.name == "FilterPages" })]
-		if err := k.set(s, list[i].value); err != nil {
+		if err := setFilterPages(s, list[i].value); err != nil {
 			return i, err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,7 +92,7 @@ func parse(text string) (Settings, *Error) {
 	if e := s.check(); e != nil {
 		// The key may be written with a name of Windows.
 		for i, a := range list {
-			if k, _ := lookup(a.name); len(k.keys) > 0 && strings.Contains(strings.Join(k.keys, " "), e.Key) {
+			if k, _ := lookup(a.name); slices.Contains(k.keys, e.Key) {
 				e.Line = lines[i]
 			}
 		}
@@ -196,27 +197,12 @@ func (s Settings) Save(path string) error {
 	if e := s.check(); e != nil {
 		return e
 	}
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("save settings: %w", err)
-	}
-	t, err := fsys.CreateTemp(folder)
-	if err != nil {
-		return fmt.Errorf("save settings: %w", err)
-	}
-	defer t.Discard()
-	if _, err := t.Write(s.Marshal()); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("save settings: %w", err)
 	}
 	// Nothing in it is secret, and a person is to see how the machine is set.
-	if err := t.Chmod(0o644); err != nil {
+	if err := fsys.WriteFile(path, s.Marshal(), 0o644, fsys.Overwrite|fsys.Durable); err != nil {
 		return fmt.Errorf("save settings: %w", err)
 	}
-	if err := t.Sync(); err != nil {
-		return fmt.Errorf("save settings: %w", err)
-	}
-	if err := t.Link(path, true); err != nil {
-		return fmt.Errorf("save settings: %w", err)
-	}
-	return fsys.SyncDir(folder)
+	return nil
 }

@@ -150,10 +150,11 @@ func TestParseErrors(t *testing.T) {
 		{"CrashDumpEnabled = 5", 1, "choose 0 (none), 1 (complete), 2 (kernel), 3 (small) or 7 (automatic)"},
 		{"FilterPages = 1", 1, "set kind=active"},
 		{"CrashDumpEnabled = 1\nkind = 'small'", 2, "CrashDumpEnabled sets the same; give one of the two"},
-		{"kind = 'small'\nKIND = 'none'", 2, "kind sets the same"},
+		{"kind = 'small'\nKIND = 'none'", 2, "KIND: it is given twice; give it once"},
 		{"LastCrashTime = 1", 1, "this setting of Windows is none here; procdump kernel status shows it"},
 		{"folder = 'var/crash'", 1, "is not absolute"},
 		{"folder = ''", 1, "it is empty"},
+		{"folder = ''\nsmall_folder = '/x'", 1, "folder: it is empty"},
 		{"\nMinidumpDir = '/dev/sda1'", 2, `small_folder: "/dev/sda1" is a device`},
 		{"folder = '/var//crash/'", 1, "write /var/crash"},
 		{"folder = '/'", 1, "root folder"},
@@ -243,6 +244,8 @@ func TestSetAll(t *testing.T) {
 		"keep=false kind=huge":            "is no kind",
 		"keep=false FilterPages=2":        "choose 0 or 1",
 		"FilterPages=0 FilterPages=1":     "given twice",
+		"kind=small kind=none":            "kind: it is given twice; give it once",
+		"AutoReboot=1 autoreboot=0":       "autoreboot: it is given twice",
 		"MinidumpDir=/a small_folder=/b":  "MinidumpDir sets the same",
 		"=x":                              "unknown setting",
 		"folder=/dev/vdb DumpFile=/x/y":   "folder sets the same",
@@ -251,6 +254,11 @@ func TestSetAll(t *testing.T) {
 	} {
 		if err := s.SetAll(strings.Fields(words)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %q", words, err, want)
+		}
+	}
+	for word, want := range map[string]string{"file=" + strings.Repeat("x", maxName+1): "more than 200", "folder=/a\xff": "is not text", "file=x\x1b": "control character"} {
+		if err := s.Set(word); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want %q", word, err, want)
 		}
 	}
 	if s != other() {

@@ -28,6 +28,20 @@ func TestUntrusted(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a file away")
 	}
+	for group, refused := range map[int]bool{0: false, 65534: true} {
+		if err := os.Chown(path, 0, group); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o664); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); (err != nil) != refused {
+			t.Errorf("a file that group %d can write: %v", group, err)
+		}
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Chown(path, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}

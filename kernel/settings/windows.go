@@ -7,14 +7,6 @@ import (
 	"strings"
 )
 
-// windowsValue is a value of CrashControl that stands for settings of ours.
-type windowsValue struct {
-	name string
-	keys []string // of ours, that it sets
-	get  func(s *Settings) string
-	set  func(s *Settings, v string) *Error
-}
-
 // crashDumpEnabled are the numbers of CrashDumpEnabled. Active is 1 with
 // FilterPages 1.
 var crashDumpEnabled = []struct {
@@ -23,7 +15,7 @@ var crashDumpEnabled = []struct {
 }{{0, None}, {1, Complete}, {2, Kernel}, {3, Small}, {7, Automatic}}
 
 // windowsValues are those of CrashControl that have an effect here.
-var windowsValues = []windowsValue{
+var windowsValues = []setting{
 	{"CrashDumpEnabled", []string{"kind"},
 		func(s *Settings) string {
 			kind := s.Kind
@@ -48,20 +40,7 @@ var windowsValues = []windowsValue{
 		}},
 	{"FilterPages", []string{"kind"},
 		func(s *Settings) string { return bit(s.Kind == Active) },
-		func(s *Settings, v string) *Error {
-			on, ok := parseTruth(v)
-			switch {
-			case !ok:
-				return wrong("FilterPages", "choose 0 or 1", "%q says neither yes nor no", v)
-			case on && (s.Kind == Complete || s.Kind == Active):
-				s.Kind = Active
-			case on:
-				return wrong("FilterPages", "set kind=active, or CrashDumpEnabled=1 with it", "it makes an active dump of a complete one, and kind is %s", s.Kind)
-			case s.Kind == Active:
-				s.Kind = Complete
-			}
-			return nil
-		}},
+		setFilterPages},
 	{"DumpFile", []string{"folder", "file"},
 		func(s *Settings) string {
 			if s.Raw() {
@@ -104,6 +83,22 @@ var windowsValues = []windowsValue{
 	windowsSame("MinidumpsCount", "small_count"),
 }
 
+// setFilterPages makes an active dump of a complete one, or the opposite.
+func setFilterPages(s *Settings, v string) *Error {
+	on, ok := parseTruth(v)
+	switch {
+	case !ok:
+		return wrong("FilterPages", "choose 0 or 1", "%q says neither yes nor no", v)
+	case on && (s.Kind == Complete || s.Kind == Active):
+		s.Kind = Active
+	case on:
+		return wrong("FilterPages", "set kind=active, or CrashDumpEnabled=1 with it", "it makes an active dump of a complete one, and kind is %s", s.Kind)
+	case s.Kind == Active:
+		s.Kind = Complete
+	}
+	return nil
+}
+
 // windowsElsewhere are values of CrashControl that are no setting here, and
 // what to do instead.
 var windowsElsewhere = map[string]string{
@@ -117,16 +112,16 @@ var windowsElsewhere = map[string]string{
 }
 
 // windowsTruth is Windows' 0 or 1 for a key of ours.
-func windowsTruth(name, key string, field func(*Settings) *bool) windowsValue {
-	return windowsValue{name, []string{key},
+func windowsTruth(name, key string, field func(*Settings) *bool) setting {
+	return setting{name, []string{key},
 		func(s *Settings) string { return bit(*field(s)) },
 		truth(name, nil, "", field).set}
 }
 
 // windowsSame is another name of a key of ours.
-func windowsSame(name, key string) windowsValue {
+func windowsSame(name, key string) setting {
 	i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == key })
-	return windowsValue{name, []string{key}, keys[i].text, keys[i].set}
+	return setting{name, []string{key}, keys[i].text, keys[i].set}
 }
 
 func bit(b bool) string {

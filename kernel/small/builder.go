@@ -54,7 +54,8 @@ func newBuilder(k *layout.Kernel, o Options) (*builder, error) {
 	k.Space.Refresh()
 	// QEMU dumps kernels that panicked without a crash kernel, which would have
 	// noted the time.
-	b.live = k.Info.CrashTime().IsZero() && panicCPU(k) < 0
+	panicked, _ := k.PanicCPU()
+	b.live = k.Info.CrashTime().IsZero() && panicked < 0
 	if b.budget <= 0 || b.budget > MaxSize {
 		b.budget = MaxSize
 	}

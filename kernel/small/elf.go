@@ -97,7 +97,7 @@ func (b *builder) statusNotes() []byte {
 		if out == nil {
 			// Gdb shows no thread of a file without one.
 			blank := kdump.BlankPRStatus(b.k.Machine, 0)
-			le.PutUint32(blank[prPID:], uint32(b.options.PID))
+			kdump.SetPRStatusPID(b.k.Machine, blank, b.options.PID)
 			add(blank)
 		}
 		return out
@@ -108,8 +108,8 @@ func (b *builder) statusNotes() []byte {
 		case s.prstatus != nil:
 			// Gdb wants numbers that differ. Drgn finds the task that panicked by
 			// the number in its note.
-			if le.Uint32(s.prstatus[prPID:]) == 0 && s != b.first {
-				le.PutUint32(s.prstatus[prPID:], uint32(kdump.FirstFreePID+i))
+			if kdump.PRStatusPID(b.k.Machine, s.prstatus) == 0 && s != b.first {
+				kdump.SetPRStatusPID(b.k.Machine, s.prstatus, kdump.FirstFreePID+i)
 			}
 			add(s.prstatus)
 		case s.blank:

@@ -46,6 +46,8 @@ type machine struct {
 	noTypes        bool
 	noSymbols      bool // nor types
 	irq            bool // the panicking processor is on an interrupt's stack
+	twice          bool // the log begins with an oops that has the panic's message
+	blocked        int  // tasks that wait and cannot be interrupted
 }
 
 // world is a made-up kernel.
@@ -97,6 +99,7 @@ func newWorld(m machine) *world {
 	w.symbol("tainted_mask", le.AppendUint64(nil, 0x200))
 	w.processors()
 	w.process()
+	w.block()
 	w.loadModules()
 	if m.oldLog {
 		w.recordLog()
@@ -206,6 +209,23 @@ func (w *world) process() {
 	w.put64(last, signal)
 }
 
+// block makes the list of tasks, with those that wait.
+func (w *world) block() {
+	first, _ := w.task(0, 0, "swapper")
+	w.symbols["init_task"] = first
+	last := first
+	for i := range w.blocked {
+		task, stack := w.task(3000+i, 0, "blocked")
+		sp := stack + stackSize - 800
+		w.put32(task+taskState, 2)
+		w.put64(sp+48, image+0x2000)
+		w.put64(task+taskThread, sp)
+		w.put64(last+taskTasks, task+taskTasks)
+		last = task
+	}
+	w.put64(last+taskTasks, first+taskTasks)
+}
+
 func (w *world) loadModules() {
 	head := w.symbol("modules", make([]byte, 16))
 	last := head
@@ -225,6 +245,18 @@ func (w *world) loadModules() {
 
 // message is the nth message of the log. The last ones tell of a panic.
 func (w *world) message(n int) string {
+	if w.twice {
+		switch n {
+		case 10:
+			return "BUG: kernel NULL pointer dereference, address: 0000000000000000"
+		case 11:
+			return "Oops: 9999 [#1] PREEMPT SMP NOPTI"
+		case 12:
+			return "RIP: 0010:first_function+0x1/0x2"
+		case 13:
+			return "---[ end trace 0000000000000000 ]---"
+		}
+	}
 	if w.panicked >= 0 {
 		switch w.messages - n {
 		case 5:
@@ -243,32 +275,11 @@ func (w *world) message(n int) string {
 	return s + strings.Repeat("x", max(w.text-len(s), 0))
 }
 
-const ringKeys = `SIZE(printk_ringbuffer)=88
-OFFSET(printk_ringbuffer.desc_ring)=0
-OFFSET(printk_ringbuffer.text_data_ring)=48
-OFFSET(prb_desc_ring.count_bits)=0
-OFFSET(prb_desc_ring.descs)=8
-OFFSET(prb_desc_ring.infos)=16
-OFFSET(prb_desc_ring.head_id)=24
-OFFSET(prb_desc_ring.tail_id)=32
-SIZE(prb_desc)=24
-OFFSET(prb_desc.state_var)=0
-OFFSET(prb_desc.text_blk_lpos)=8
-OFFSET(prb_data_blk_lpos.begin)=0
-OFFSET(prb_data_blk_lpos.next)=8
-SIZE(printk_info)=88
-OFFSET(printk_info.seq)=0
-OFFSET(printk_info.ts_nsec)=8
-OFFSET(printk_info.text_len)=16
-OFFSET(prb_data_ring.size_bits)=0
-OFFSET(prb_data_ring.data)=8
-OFFSET(atomic_long_t.counter)=0
-`
-
 // ringLog writes the messages into a ring, which may wrap.
 func (w *world) ringLog() {
+	r := layouttest.Ring{DescBits: uint(w.descBits), TextBits: uint(w.textBits), Head: uint64(w.messages - 1)}
 	count, size := uint64(1)<<w.descBits, uint64(1)<<w.textBits
-	descs, infos, text := make([]byte, count*24), make([]byte, count*88), make([]byte, size)
+	r.Text = make([]byte, size)
 	begin, first := uint64(0), 0
 	starts := make([]uint64, w.messages)
 	for n := range w.messages {
@@ -281,15 +292,9 @@ func (w *world) ringLog() {
 			at = next - block
 		}
 		starts[n] = begin
-		d := descs[uint64(n)%count*24:]
-		le.PutUint64(d, uint64(n)|2<<62)
-		le.PutUint64(d[8:], begin)
-		le.PutUint64(d[16:], next)
-		in := infos[uint64(n)%count*88:]
-		le.PutUint64(in, uint64(n))
-		le.PutUint64(in[8:], uint64(n)*1000)
-		le.PutUint16(in[16:], uint16(len(m)))
-		copy(text[at%size+8:], m)
+		r.Descs = append(r.Descs, layouttest.RingDesc{ID: uint64(n), State: 2, Begin: begin, Next: next,
+			Seq: uint64(n), Nanoseconds: uint64(n) * 1000, Length: uint16(len(m))})
+		copy(r.Text[at%size+8:], m)
 		w.log = append(w.log, m)
 		begin = next
 		for begin-starts[first] > size || uint64(n-first) >= count-1 {
@@ -297,16 +302,8 @@ func (w *world) ringLog() {
 		}
 	}
 	w.log = w.log[first:]
-	prb := make([]byte, 88)
-	le.PutUint32(prb, uint32(w.descBits))
-	le.PutUint64(prb[8:], w.put(descs))
-	le.PutUint64(prb[16:], w.put(infos))
-	le.PutUint64(prb[24:], uint64(w.messages-1))
-	le.PutUint64(prb[32:], uint64(first))
-	le.PutUint32(prb[48:], uint32(w.textBits))
-	le.PutUint64(prb[56:], w.put(text))
-	pointer := w.put(le.AppendUint64(nil, w.put(prb)))
-	fmt.Fprintf(&w.info, "%sSYMBOL(prb)=%x\n", ringKeys, pointer)
+	r.Tail = uint64(first)
+	w.info.WriteString(r.Put(w.put))
 }
 
 // recordLog writes the messages as kernels before 5.10 did.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,11 +12,18 @@ import (
 	"procdump/kernel/layout"
 )
 
+// Is tells whether a dump is a small one.
+func Is(d *kdump.Dump) bool {
+	return slices.ContainsFunc(d.Notes, isNote)
+}
+
+func isNote(n kdump.Note) bool { return n.Name == NoteOwner && n.Type == NoteType }
+
 // ParseNote returns what a small dump says about itself; ok is false for any
-// other dump.
+// other dump, and where that is damaged.
 func ParseNote(d *kdump.Dump) (n *Note, ok bool) {
 	for _, e := range d.Notes {
-		if e.Name == NoteOwner && e.Type == NoteType {
+		if isNote(e) {
 			n = &Note{}
 			if err := json.Unmarshal(e.Desc, n); err == nil && n.Kind == kind {
 				return n, true

@@ -6,22 +6,15 @@ import (
 	"procdump/kernel/layout"
 )
 
-// Offsets in struct elf_prstatus of 64-bit machines (include/linux/elfcore.h):
-// signal data, pr_pid, times, registers, pr_fpvalid.
-const (
-	prPID = 32
-	prReg = 112
-)
-
 // registers are the general-purpose registers of a note.
 type registers []byte
 
 // registersOf returns those of an NT_PRSTATUS descriptor, nil if it has none.
 func registersOf(m arch.Machine, prstatus []byte) registers {
-	if m.PointerSize() != 8 || len(prstatus) < prReg+m.GPSize() {
+	if m.PointerSize() != 8 {
 		return nil
 	}
-	r := registers(prstatus[prReg : prReg+m.GPSize()])
+	r := registers(kdump.PRStatusRegisters(m, prstatus))
 	for _, b := range r {
 		if b != 0 {
 			return r
@@ -71,11 +64,11 @@ var frameFields = []struct {
 func (b *builder) sleeping(t layout.Task) (prstatus []byte, sp, ip uint64) {
 	m := b.k.Machine
 	prstatus = kdump.BlankPRStatus(m, 0)
-	if len(prstatus) < prReg+m.GPSize() {
+	r := registers(kdump.PRStatusRegisters(m, prstatus))
+	if r == nil {
 		return nil, 0, 0
 	}
-	le.PutUint32(prstatus[prPID:], uint32(t.PID))
-	r := registers(prstatus[prReg : prReg+m.GPSize()])
+	kdump.SetPRStatusPID(m, prstatus, t.PID)
 	if m == arch.ARM64 {
 		sp, ip = t.SP, b.k.Space.StripPAC(t.PC)
 		for _, name := range []string{"x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28"} {

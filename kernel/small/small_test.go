@@ -47,6 +47,7 @@ var crashes = map[string]machine{
 	"old log wraps": change(func(m *machine) {
 		m.oldLog, m.messages, m.textBits = true, 3000, 16
 	}),
+	"two oopses": change(func(m *machine) { m.twice = true }),
 	"no types":   change(func(m *machine) { m.noTypes = true }),
 	"no symbols": change(func(m *machine) { m.noTypes, m.noSymbols, m.cpus, m.panicked = true, true, 8, 5 }),
 }
@@ -264,6 +265,7 @@ func TestRunning(t *testing.T) {
 type restless struct {
 	*layouttest.Memory
 	counter uint64 // its count of switches
+	stack   uint64 // a word of its stack, which becomes the count
 	steps   int    // how often it still runs
 	n       uint64
 }
@@ -273,26 +275,34 @@ func (r *restless) ReadPhys(b []byte, addr uint64) (int, error) {
 		r.steps--
 		r.n++
 		r.Put64(addr, r.n)
+		r.Put64(r.stack, r.n)
 	}
 	return r.Memory.ReadPhys(b, addr)
 }
 
 // TestRestless: a thread that ran while it was read is read again.
 func TestRestless(t *testing.T) {
-	for steps, want := range map[int]bool{0: false, 1: false, 100: true} {
+	for steps, want := range map[int]bool{0: false, 1: false, 2: false, 100: true} {
 		w := newWorld(change(func(m *machine) { m.panicked, m.threads = -1, 1 }))
 		task, _, err := w.kernel(t, nil).FindTask(4000)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := layouttest.Dump(arch.AMD64, &restless{Memory: &w.mem, counter: w.phys(task.Addr + taskSwitches), steps: steps}, w.info.String(), kdump.Run{Addr: 0x1000, Size: 1 << 30})
-		var b strings.Builder
+		d := layouttest.Dump(arch.AMD64, &restless{Memory: &w.mem, counter: w.phys(task.Addr + taskSwitches), stack: w.phys(task.SP + 400), steps: steps}, w.info.String(), kdump.Run{Addr: 0x1000, Size: 1 << 30})
+		var b bytes.Buffer
 		r, err := small.Write(&b, w.kernel(t, d), small.Options{PID: 4000})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := slices.ContainsFunc(r.Note.Missing, func(s string) bool { return strings.Contains(s, "ran while") }); got != want {
 			t.Errorf("%d steps: missing %q", steps, r.Note.Missing)
+		}
+		of, err := vmcore.Open(bytes.NewReader(b.Bytes()), int64(b.Len()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err := w.kernel(t, of).Space.Uint64(task.SP + 400); err != nil || steps == 2 && v != 2 {
+			t.Errorf("%d steps: the stack is that of step %d, %v", steps, v, err)
 		}
 	}
 }
@@ -301,7 +311,7 @@ func TestRestless(t *testing.T) {
 func TestBudget(t *testing.T) {
 	for _, m := range crashes {
 		w := newWorld(m)
-		for _, n := range []int{64 << 10, 48 << 10, 32 << 10, 16 << 10} {
+		for _, n := range []int{64 << 10, 48 << 10, 32 << 10, 16 << 10, 2 << 10} {
 			r, d := w.dump(t, small.Options{Budget: n})
 			if _, ok := small.ParseNote(d); !ok || r.Note.Panic == "" || len(d.VMCoreInfo) == 0 {
 				t.Errorf("%d: %+v", n, r.Note)

@@ -42,7 +42,7 @@ func (b *builder) findSubjects() error {
 		if s.known && s.prstatus != nil && b.k.Info.CrashTime().IsZero() {
 			// QEMU numbers its notes from 1 on. Drgn takes the registers of a task
 			// from the note with its number only.
-			le.PutUint32(s.prstatus[prPID:], uint32(task.PID))
+			kdump.SetPRStatusPID(b.k.Machine, s.prstatus, task.PID)
 		}
 	}
 	if len(b.cpus) == 0 {
@@ -98,7 +98,7 @@ func (b *builder) busy() int {
 // panicking is the place of the processor that panicked.
 func (b *builder) panicking() int {
 	b.facts.CPU = -1
-	n := panicCPU(b.k)
+	n, _ := b.k.PanicCPU()
 	if n < 0 && !b.live {
 		n = b.loggedCPU()
 	}
@@ -123,23 +123,6 @@ func (b *builder) loggedCPU() int {
 			if n, err := strconv.Atoi(m[1]); err == nil {
 				return n
 			}
-		}
-	}
-	return -1
-}
-
-// panicCPU is the number of the processor that panicked, -1 if none did or it
-// cannot be read. The way to a crash kernel keeps it in crashing_cpu (x86),
-// panic() in panic_cpu; both are -1 before.
-func panicCPU(k *layout.Kernel) int {
-	for _, name := range []string{"crashing_cpu", "panic_cpu"} {
-		a, err := k.Symbol(name)
-		if err != nil {
-			continue
-		}
-		const most = 1 << 13 // NR_CPUS of the largest kernels
-		if n, err := k.Space.Uint32(a); err == nil && n < most {
-			return int(n)
 		}
 	}
 	return -1

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"procdump/internal/sys/fsys"
+	"procdump/internal/sys/systemlog"
 	"procdump/kernel/capture"
 	"procdump/kernel/rescue"
 	"procdump/kernel/settings"
@@ -66,9 +68,9 @@ func (m *Manager) AfterBoot() (*Report, error) {
 		return nil, err
 	}
 	if m.Settings.LogEvent {
-		level := Notice
+		level := systemlog.Notice
 		if !o.good() {
-			level = Warning
+			level = systemlog.Warning
 		}
 		m.Log(level, o.Event())
 	}
@@ -128,12 +130,7 @@ func (f *foundRecord) done() error {
 // findRecord looks for a record where the settings and the last Reserve have
 // dumps go. It returns nil if there is none.
 func (m *Manager) findRecord(state *State, r *Report) (*foundRecord, error) {
-	s := &m.Settings
-	places := []foundRecord{{folder: s.Folder, smallFolder: s.SmallFolder}}
-	if state.Folder != "" && (state.Folder != s.Folder || state.SmallFolder != s.SmallFolder) {
-		places = append(places, foundRecord{folder: state.Folder, smallFolder: state.SmallFolder})
-	}
-	for _, p := range places {
+	for _, p := range m.places(state) {
 		if (settings.Settings{Folder: p.folder}).Raw() {
 			f, err := readDevice(p)
 			if f != nil || err != nil {
@@ -147,6 +144,16 @@ func (m *Manager) findRecord(state *State, r *Report) (*foundRecord, error) {
 		}
 	}
 	return nil, nil
+}
+
+// places are those of findRecord.
+func (m *Manager) places(state *State) []foundRecord {
+	s := &m.Settings
+	all := []foundRecord{{folder: s.Folder, smallFolder: s.SmallFolder}}
+	if state.Folder != "" && (state.Folder != s.Folder || state.SmallFolder != s.SmallFolder) {
+		all = append(all, foundRecord{folder: state.Folder, smallFolder: state.SmallFolder})
+	}
+	return all
 }
 
 // maxRecord is the largest record that is read, in bytes.
@@ -165,7 +172,7 @@ func readFolder(p foundRecord, folder string, r *Report) (*foundRecord, error) {
 	}
 	defer f.Close()
 	if !trusted(f, folder) {
-		r.warn("%s is not heeded, for another user has made it; remove it", p.file)
+		r.warn("%s is not heeded, for it is no file, or another user has made it; remove it", p.file)
 		return nil, nil
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxRecord))
@@ -262,12 +269,12 @@ func (m *Manager) takeSmall(rec *rescue.Record, folder string, b []byte) (string
 	if at.IsZero() {
 		at = m.Now()
 	}
-	mask, err := capture.ParseName(filepath.Join(folder, smallName), capture.FormatAuto)
+	mask, err := capture.ParseName(filepath.Join(folder, rescue.SmallName), capture.FormatAuto)
 	if err != nil {
 		return "", err
 	}
 	for name := range mask.Alternatives(at) {
-		switch err := writeFile(name, b, false); {
+		switch err := fsys.WriteFile(name, b, 0o600, fsys.Durable); {
 		case err == nil:
 			return name, nil
 		case !errors.Is(err, fs.ErrExist):
@@ -281,7 +288,7 @@ func (m *Manager) takeSmall(rec *rescue.Record, folder string, b []byte) (string
 func (m *Manager) tidy(o *Outcome, r *Report) {
 	var removed []string
 	if isFile(o.Dump) && m.Settings.Overwrite && o.Record.Finished && o.Record.Verified {
-		for _, older := range dumpsOf(filepath.Dir(o.Dump), m.Settings.File, isDump) {
+		for _, older := range dumpsOf(filepath.Dir(o.Dump), m.Settings.File, capture.IsDump) {
 			if older != o.Dump && remove(older, r) {
 				removed = append(removed, older)
 			}
@@ -294,7 +301,7 @@ func (m *Manager) tidy(o *Outcome, r *Report) {
 	if o.Small == "" {
 		return
 	}
-	small := dumpsOf(filepath.Dir(o.Small), smallName, isSmall)
+	small := dumpsOf(filepath.Dir(o.Small), rescue.SmallName, isSmall)
 	small = slices.DeleteFunc(small, func(s string) bool { return s == o.Small })
 	gone := 0
 	for _, s := range small[:max(len(small)-(m.Settings.SmallCount-1), 0)] {
@@ -309,7 +316,7 @@ func (m *Manager) tidy(o *Outcome, r *Report) {
 
 // lowDisk removes the dump where the disk is nearly full.
 func (m *Manager) lowDisk(o *Outcome, r *Report) {
-	if m.Settings.Keep || !isFile(o.Dump) || o.Dump == o.Small || !check(o.Dump, isDump) {
+	if m.Settings.Keep || !isFile(o.Dump) || !capture.Holds(o.Dump, capture.IsDump) {
 		return
 	}
 	disk, err := m.Disk(filepath.Dir(o.Dump))

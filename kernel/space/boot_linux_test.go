@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,104 +22,6 @@ import (
 	"procdump/kernel/superblock"
 	"procdump/victims/need"
 )
-
-// smallDump is an ELF core file of one note.
-func smallDump(owner string, kind uint32) []byte {
-	var note bytes.Buffer
-	owner += "\x00"
-	desc := []byte("{}\x00\x00")
-	binary.Write(&note, binary.LittleEndian, []uint32{uint32(len(owner)), uint32(len(desc)), kind})
-	note.WriteString(owner + strings.Repeat("\x00", (4-len(owner)%4)%4))
-	note.Write(desc)
-	var b bytes.Buffer
-	b.WriteString("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00")
-	binary.Write(&b, binary.LittleEndian, []uint16{4, 62})
-	binary.Write(&b, binary.LittleEndian, uint32(1))
-	binary.Write(&b, binary.LittleEndian, []uint64{0, 64, 0})
-	binary.Write(&b, binary.LittleEndian, uint32(0))
-	binary.Write(&b, binary.LittleEndian, []uint16{64, 56, 1, 64, 0, 0})
-	binary.Write(&b, binary.LittleEndian, []uint32{4, 0})
-	binary.Write(&b, binary.LittleEndian, []uint64{120, 0, 0, uint64(note.Len()), uint64(note.Len()), 4})
-	b.Write(note.Bytes())
-	return b.Bytes()
-}
-
-// crashed is a machine at the boot after a crash.
-type crashed struct {
-	t   *testing.T
-	m   *Manager
-	log []string
-}
-
-func newCrashed(t *testing.T) *crashed {
-	c := &crashed{t: t, m: manager(t, t.TempDir())}
-	c.m.Log = func(l Level, text string) { c.log = append(c.log, fmt.Sprintf("%d %s", l, text)) }
-	return c
-}
-
-// put makes a file in the folder of the dumps.
-func (c *crashed) put(name string, content []byte) string {
-	c.t.Helper()
-	path := filepath.Join(c.m.Settings.Folder, name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600)); err != nil {
-		c.t.Fatal(err)
-	}
-	return path
-}
-
-func (c *crashed) record(r rescue.Record) {
-	c.t.Helper()
-	b, err := r.Encode()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.put(rescue.RecordName, b)
-}
-
-func (c *crashed) boot() *Report {
-	c.t.Helper()
-	r, err := c.m.AfterBoot()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if len(r.Warnings) > 0 {
-		c.t.Errorf("warnings: %q", r.Warnings)
-	}
-	return r
-}
-
-func (c *crashed) files() string {
-	c.t.Helper()
-	var names []string
-	err := filepath.WalkDir(c.m.Settings.Folder, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			p, err = filepath.Rel(c.m.Settings.Folder, p)
-			names = append(names, p)
-		}
-		return err
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return strings.Join(names, " ")
-}
-
-// good is the record of a dump as it should be.
-func good() rescue.Record {
-	return rescue.Record{Time: day0.Add(-time.Minute), Release: "6.1.0", Panic: "sysrq triggered crash", Wanted: settings.Automatic,
-		Kind: settings.Automatic, File: "/crash/vmcore.kdump", SizeBytes: 34 * mib, DiskBytes: 34 * mib, Verified: true,
-		Small: "/crash/small/small_260301_115900.elf", Step: "end", Finished: true}
-}
-
-var kdumpHead = append([]byte("KDUMP   "), make([]byte, 4088)...)
-
-func ours() []byte { return smallDump(small.NoteOwner, small.NoteType) }
-
-func TestSmallName(t *testing.T) {
-	if smallName != rescue.SmallName {
-		t.Errorf("the crash kernel writes %s, and %s is looked for", rescue.SmallName, smallName)
-	}
-}
 
 func TestAfterBoot(t *testing.T) {
 	c := newCrashed(t)
@@ -136,7 +38,7 @@ func TestAfterBoot(t *testing.T) {
 	if o := r.Outcome; o == nil || o.Dump != dump || o.Small != small || len(o.Notes) > 0 || !o.Seen.Equal(day0) {
 		t.Fatalf("%+v", o)
 	}
-	want := "0 the kernel crashed at " + clock(day0.Add(-time.Minute)) + " (sysrq triggered crash): automatic dump of 34.0 MB in " + dump + "; small dump " + small
+	want := "N the kernel crashed at " + clock(day0.Add(-time.Minute)) + " (sysrq triggered crash): automatic dump of 34.0 MB in " + dump + "; small dump " + small
 	if len(c.log) != 1 || c.log[0] != want {
 		t.Errorf("logged %q\nwant   %q", c.log, want)
 	}
@@ -211,6 +113,17 @@ func TestBoots(t *testing.T) {
 	}
 }
 
+// TestAfterBootSmallBeside has the crash kernel not reach the folder of small
+// dumps.
+func TestAfterBootSmallBeside(t *testing.T) {
+	c := newCrashed(t)
+	c.record(good())
+	small := c.put("small_260301_115900.elf", ours())
+	if o := c.boot().Outcome; o == nil || o.Small != small {
+		t.Errorf("%+v, want %s", o, small)
+	}
+}
+
 // TestAfterBootTwice has the machine fail between the state and the record.
 func TestAfterBootTwice(t *testing.T) {
 	c := newCrashed(t)
@@ -244,7 +157,7 @@ func TestAfterBootNoSpace(t *testing.T) {
 		t.Fatalf("%+v", o)
 	}
 	want := "no dump; the automatic dump found no room: it needed 900.0 MB, and 200.0 MB were free; small dump " + small
-	if len(c.log) != 1 || !strings.HasPrefix(c.log[0], "1 ") || !strings.HasSuffix(c.log[0], want) {
+	if len(c.log) != 1 || !strings.HasPrefix(c.log[0], "W ") || !strings.HasSuffix(c.log[0], want) {
 		t.Errorf("logged %q, want %q", c.log, want)
 	}
 	s := c.m.Status()
@@ -290,7 +203,7 @@ func TestAfterBootLowDisk(t *testing.T) {
 		if low.gone && !strings.Contains(c.log[0], "of the disk were free, less than 10.0 GB") {
 			t.Errorf("%+v: %q", low, c.log)
 		}
-		if level := c.log[0][0]; level != '0' && !low.gone {
+		if level := c.log[0][0]; level != 'N' && !low.gone {
 			t.Errorf("%+v: %q", low, c.log)
 		}
 	}
@@ -325,6 +238,46 @@ func TestAfterBootForged(t *testing.T) {
 	}
 	if existing(dump) == "" || existing(record) == "" {
 		t.Errorf("files are %s", c.files())
+	}
+	// On vfat all is one user's (mount(8), uid=).
+	if err := os.Chown(c.m.Settings.Folder, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.boot(); r.Outcome == nil {
+		t.Error("a record of whose folder it is is not heeded")
+	}
+}
+
+// TestAfterBootPipe has something in the place of the record that waits for a
+// writer.
+func TestAfterBootPipe(t *testing.T) {
+	c := newCrashed(t)
+	if err := syscall.Mkfifo(filepath.Join(c.m.Settings.Folder, rescue.RecordName), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r, err := c.m.AfterBoot()
+		if err != nil || r.Outcome != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "no file") {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("waits for the pipe")
+	}
+}
+
+// TestTakeSmall: where the time of the crash is not known it is that of the boot.
+func TestTakeSmall(t *testing.T) {
+	c := newCrashed(t)
+	want := filepath.Join(c.m.Settings.SmallFolder, "small_"+day0.Local().Format("060102_150405"))
+	for _, end := range []string{".elf", "-1.elf"} {
+		if got, err := c.m.takeSmall(&rescue.Record{}, c.m.Settings.SmallFolder, ours()); err != nil || got != want+end {
+			t.Errorf("%s, %v; want %s", got, err, want+end)
+		}
 	}
 }
 
@@ -396,8 +349,21 @@ func TestAfterBootElsewhere(t *testing.T) {
 	c.record(good())
 	dump := c.put("vmcore.kdump", kdumpHead)
 	c.m.Settings.Folder, c.m.Settings.SmallFolder = t.TempDir(), t.TempDir()
+	if !c.m.Status().Pending {
+		t.Error("the record is not pending")
+	}
 	if o := c.boot().Outcome; o == nil || o.Dump != dump {
 		t.Errorf("%+v", o)
+	}
+	// It may be in the folder of small dumps, if the other could not be had.
+	next := good()
+	next.Time = day0
+	c.record(next)
+	if err := os.Rename(filepath.Join(c.m.Settings.Folder, rescue.RecordName), filepath.Join(c.m.Settings.SmallFolder, rescue.RecordName)); err != nil {
+		t.Fatal(err)
+	}
+	if !c.m.Status().Pending || c.boot().Outcome == nil || c.m.Status().Pending {
+		t.Error("the record in the folder of small dumps is not taken")
 	}
 }
 
@@ -406,7 +372,7 @@ func TestAfterBootDamagedRecord(t *testing.T) {
 	c.put(rescue.RecordName, []byte(`{"time": 3`))
 	c.put("vmcore.kdump", kdumpHead)
 	r, err := c.m.AfterBoot()
-	if err != nil || len(r.Warnings) != 1 || r.Outcome == nil || len(c.log) != 1 || c.log[0][0] != '1' {
+	if err != nil || len(r.Warnings) != 1 || r.Outcome == nil || len(c.log) != 1 || c.log[0][0] != 'W' {
 		t.Errorf("%+v, %v, %q", r, err, c.log)
 	}
 	if got := c.files(); got != rescue.RecordName+".damaged vmcore.kdump" {

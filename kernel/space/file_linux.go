@@ -44,15 +44,8 @@ func measureSource(ctx context.Context, src capture.Source, compression string) 
 
 // diskOf asks for the file system that holds a folder.
 func diskOf(folder string) (Disk, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(folder, &st); err != nil {
-		return Disk{}, &fs.PathError{Op: "statfs", Path: folder, Err: err}
-	}
-	unit := st.Frsize
-	if unit == 0 {
-		unit = st.Bsize
-	}
-	return Disk{Size: int64(st.Blocks) * unit, Free: int64(st.Bavail) * unit}, nil
+	total, free, err := fsys.Space(folder)
+	return Disk{Size: total, Free: free}, err
 }
 
 // lockState keeps other procdumps away from a state file, whose folder it makes,

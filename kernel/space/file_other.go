@@ -25,5 +25,3 @@ func setAside(string, int64) (int64, error) { return 0, errNoCrashKernel }
 func reservedSize(string) int64 { return 0 }
 
 func removeReserved(string) error { return errNoCrashKernel }
-
-func systemLog(Level, string) {}

@@ -2,75 +2,29 @@ package space
 
 import (
 	"bytes"
-	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
-	"procdump/kdump/diskdump"
-	"procdump/kdump/vmcore"
 	"procdump/kernel/capture"
 	"procdump/kernel/small"
 )
 
-// smallName is the name of a small dump, as package rescue has it.
-const smallName = "small_YYMMDD_HHMMSS.elf"
-
-// dumpsOf lists the dumps in a folder that a mask has named and whose content
-// is that of a dump, by the time of the crash. What merely has such a name is
-// nobody's to remove.
-func dumpsOf(folder, mask string, ours func(f *os.File, size int64) bool) []string {
+// dumpsOf lists the dumps in a folder that a mask has named.
+func dumpsOf(folder, mask string, isDump func(*os.File) bool) []string {
 	name, err := capture.ParseName(filepath.Join(folder, mask), capture.FormatAuto)
 	if err != nil {
 		return nil
 	}
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		if name.Named(e.Name()) && e.Type().IsRegular() && check(filepath.Join(folder, e.Name()), ours) {
-			names = append(names, e.Name())
-		}
-	}
-	// The words of a mask are as long as what they stand for; what is put between
-	// that and the extension numbers the dumps of the same second.
-	stem := len(strings.TrimSuffix(mask, filepath.Ext(mask)))
-	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(strings.Compare(a[:stem], b[:stem]), len(a)-len(b), strings.Compare(a, b))
-	})
-	for i := range names {
-		names[i] = filepath.Join(folder, names[i])
-	}
-	return names
-}
-
-func check(path string, ours func(*os.File, int64) bool) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	return err == nil && st.Mode().IsRegular() && ours(f, st.Size())
-}
-
-// isDump tells whether a file is a dump of a format that procdump writes.
-func isDump(f *os.File, _ int64) bool {
-	head := make([]byte, 4096)
-	n, _ := io.ReadFull(f, head)
-	return diskdump.Match(head[:n]) || vmcore.Match(head[:n])
+	return name.Existing(isDump)
 }
 
 // isSmall tells whether a file is a small dump of procdump: an ELF core file
 // with its note.
-func isSmall(f *os.File, size int64) bool {
-	if size > small.MaxSize {
+func isSmall(f *os.File) bool {
+	if st, err := f.Stat(); err != nil || st.Size() > small.MaxSize {
 		return false
 	}
 	e, err := elf.NewFile(f)

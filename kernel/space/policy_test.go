@@ -82,6 +82,15 @@ func TestSequence(t *testing.T) {
 	s.plan("after four more weeks, by the estimate", small64)
 }
 
+// TestPlanPeak: the largest dump of four weeks counts, not the last.
+func TestPlanPeak(t *testing.T) {
+	s := newSimulation(t)
+	s.crash(rescue.Record{Kind: settings.Automatic, DiskBytes: 3 * gib})
+	s.in.Now = day0.Add(day)
+	s.crash(rescue.Record{Kind: settings.Automatic, DiskBytes: 2 * gib})
+	s.plan("after a smaller one", 6*gib+64*mib)
+}
+
 // TestPlanOverflow has a dump that found room only outside of what was set aside.
 func TestPlanOverflow(t *testing.T) {
 	s := newSimulation(t)

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"procdump/internal/sys/fsys"
+	"procdump/internal/sys/systemlog"
 	"procdump/kernel/settings"
 )
 
@@ -55,21 +56,12 @@ type Manager struct {
 	// Disk asks for the file system that holds a folder.
 	Disk func(folder string) (Disk, error)
 	// Log writes a line to the system's log.
-	Log func(level Level, text string)
+	Log func(level systemlog.Level, text string)
 }
-
-// Level says how much a line of the log matters.
-type Level int
-
-// The levels.
-const (
-	Notice Level = iota
-	Warning
-)
 
 // New returns a manager of this machine.
 func New(s settings.Settings) *Manager {
-	return &Manager{Settings: s, StateFile: StateFile, Now: time.Now, Disk: diskOf, Log: systemLog,
+	return &Manager{Settings: s, StateFile: StateFile, Now: time.Now, Disk: diskOf, Log: systemlog.Write,
 		Measure: func(ctx context.Context) (Measure, error) { return measure(ctx, s.Compression) }}
 }
 
@@ -105,7 +97,7 @@ func (m *Manager) Reserve(ctx context.Context) (*Reservation, error) {
 	r.Decision = Plan(in)
 	state, err = r.Decision.State, nil
 	file := filepath.Join(m.Settings.Folder, ReservedName)
-	if old := state.File; old != "" && (old != file || r.Decision.Bytes == 0) {
+	if old := state.File; old != "" && old != file {
 		if err := removeReserved(old); err != nil {
 			r.warn("give back the space that was set aside before: %v; remove %s", err, old)
 		}
@@ -118,7 +110,7 @@ func (m *Manager) Reserve(ctx context.Context) (*Reservation, error) {
 		}
 		state.Reserved = r.Bytes
 	} else if !m.Settings.Raw() {
-		// One that the state does not know of, for it was lost.
+		// Also one that the state does not know of, for it was lost.
 		if err := removeReserved(file); err != nil {
 			r.warn("give back the space that was set aside before: %v; remove %s", err, file)
 		}
@@ -184,7 +176,9 @@ func (m *Manager) input(ctx context.Context, state State) (in Input, warnings []
 	return in, warnings, nil
 }
 
-// Release gives back what is set aside.
+// Release gives back what is set aside, in whatever folder the settings had when
+// that was done. Where that is not known any more, it is what lies in the folder
+// of the settings.
 func (m *Manager) Release() error {
 	unlock, err := lockState(m.StateFile)
 	if err != nil {
@@ -192,6 +186,9 @@ func (m *Manager) Release() error {
 	}
 	defer unlock()
 	state, stateErr := loadState(m.StateFile)
+	if stateErr != nil {
+		stateErr = fmt.Errorf("%w; if space was set aside elsewhere than in %s, remove %s there", stateErr, m.Settings.Folder, ReservedName)
+	}
 	files := []string{state.File}
 	if !m.Settings.Raw() {
 		files = append(files, filepath.Join(m.Settings.Folder, ReservedName))
@@ -205,7 +202,7 @@ func (m *Manager) Release() error {
 		}
 	}
 	if stateErr != nil || state.File == "" {
-		return nil // nothing to write down
+		return stateErr // nothing to write down
 	}
 	state.File, state.Reserved = "", 0
 	return state.save(m.StateFile)

@@ -16,6 +16,7 @@ import (
 
 	"procdump/arch"
 	"procdump/internal/sys/fsys"
+	"procdump/internal/sys/systemlog"
 	"procdump/kdump"
 	"procdump/kernel/pages"
 	"procdump/kernel/settings"
@@ -32,7 +33,7 @@ func manager(t *testing.T, folder string) *Manager {
 	m.Now = func() time.Time { return day0 }
 	m.Measure = func(context.Context) (Measure, error) { return Measure{Memory: gib, Estimate: 2 * mib}, nil }
 	m.Disk = func(string) (Disk, error) { return Disk{Size: 100 * gib, Free: 50 * gib}, nil }
-	m.Log = func(_ Level, text string) { t.Logf("log: %s", text) }
+	m.Log = func(_ systemlog.Level, text string) { t.Logf("log: %s", text) }
 	return m
 }
 
@@ -182,15 +183,17 @@ func TestReserveDiskLies(t *testing.T) {
 	}
 }
 
-// TestReserveUnsupported has a file system that sets nothing aside.
+// TestReserveUnsupported has file systems that set nothing aside.
 func TestReserveUnsupported(t *testing.T) {
-	m := manager(t, mounted(t, "ramfs", 0))
-	r := reserve(t, m)
-	if r.Bytes != 0 || r.File != "" || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "cannot set space aside") {
-		t.Errorf("%+v", r)
-	}
-	if entries, _ := os.ReadDir(m.Settings.Folder); len(entries) != 0 {
-		t.Errorf("left behind: %v", entries)
+	for _, kind := range []string{"ramfs", "ext3"} {
+		m := manager(t, filepath.Join(mounted(t, kind, 16*mib), "crash"))
+		r := reserve(t, m)
+		if r.Bytes != 0 || r.File != "" || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "cannot set space aside") {
+			t.Errorf("%s: %+v", kind, r)
+		}
+		if entries, err := os.ReadDir(m.Settings.Folder); err != nil || len(entries) != 0 {
+			t.Errorf("%s: left behind: %v, %v", kind, entries, err)
+		}
 	}
 }
 
@@ -225,6 +228,31 @@ func TestReserveNotOurs(t *testing.T) {
 	}
 }
 
+// TestReserveAgain: what is set aside already is there to be set aside.
+func TestReserveAgain(t *testing.T) {
+	m := manager(t, t.TempDir())
+	const size, spare = 1000 * mib, 50 * mib
+	free := int64(spare + 80*mib)
+	m.Disk = func(string) (Disk, error) { return Disk{Size: size, Free: free}, nil }
+	for range 2 {
+		if r := reserve(t, m); r.Bytes != 80*mib || len(r.Warnings) > 0 {
+			t.Errorf("%+v", r)
+		}
+		free = spare
+	}
+}
+
+// TestReserveUnmeasured: the size of the memory is known in any case.
+func TestReserveUnmeasured(t *testing.T) {
+	m := manager(t, t.TempDir())
+	m.Measure = func(context.Context) (Measure, error) { return Measure{}, errors.New("no kcore") }
+	m.Disk = func(string) (Disk, error) { return Disk{Size: 100 * mib, Free: 21 * mib}, nil }
+	r := reserve(t, m)
+	if want := wholeMemory(fsys.Memory()) / 4; r.Bytes != atLeast || r.Decision.Wanted < want || len(r.Warnings) != 2 {
+		t.Errorf("%+v, want %d bytes", r, want)
+	}
+}
+
 // TestReserveMoves has the folder and the kind change.
 func TestReserveMoves(t *testing.T) {
 	m := manager(t, t.TempDir())
@@ -236,6 +264,13 @@ func TestReserveMoves(t *testing.T) {
 	}
 	if second.File != filepath.Join(m.Settings.Folder, ReservedName) || second.Bytes != 80*mib {
 		t.Errorf("%+v", second)
+	}
+	if err := os.Chmod(second.File, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reserve(t, m)
+	if st, err := os.Stat(second.File); err != nil || st.Mode() != 0o600 {
+		t.Errorf("others can read what freed blocks held: %v, %v", st.Mode(), err)
 	}
 	m.Settings.Kind = settings.Kernel
 	m.Measure = func(context.Context) (Measure, error) { panic("nothing is to be measured") }
@@ -255,6 +290,46 @@ func TestReserveMoves(t *testing.T) {
 	if _, err := os.Stat(second.File); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("space that the state does not know of is not given back")
 	}
+}
+
+// TestReleaseElsewhere has the settings be lost: what was set aside by them is
+// found nevertheless.
+func TestReleaseElsewhere(t *testing.T) {
+	m := manager(t, t.TempDir())
+	folder := m.Settings.Folder
+	gone := func(r *Reservation) {
+		t.Helper()
+		if _, err := os.Stat(r.File); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", r.File, err)
+		}
+	}
+	first := reserve(t, m)
+	m.Settings.Folder = t.TempDir()
+	if err := m.Release(); err != nil {
+		t.Error(err)
+	}
+	gone(first)
+	if s := m.Status(); s.File != "" || len(s.Warnings) > 0 {
+		t.Errorf("%+v", s)
+	}
+	// Now the state is lost, too.
+	m.Settings.Folder = folder
+	second := reserve(t, m)
+	if err := os.WriteFile(m.StateFile, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.Settings.Folder = t.TempDir()
+	if err := m.Release(); err == nil || !strings.Contains(err.Error(), "is damaged") || !strings.Contains(err.Error(), "remove "+ReservedName+" there") {
+		t.Errorf("the state is damaged: %v", err)
+	}
+	if _, err := os.Stat(second.File); err != nil {
+		t.Error(err)
+	}
+	m.Settings.Folder = folder
+	if err := m.Release(); err == nil || !strings.Contains(err.Error(), "is damaged") {
+		t.Errorf("the state is damaged: %v", err)
+	}
+	gone(second)
 }
 
 func TestStateDamaged(t *testing.T) {

@@ -107,29 +107,8 @@ func (s *State) save(path string) error {
 	if err != nil {
 		return fmt.Errorf("save state of the space for dumps: %w", err)
 	}
-	if err := writeFile(path, append(b, '\n'), true); err != nil {
+	if err := fsys.WriteFile(path, append(b, '\n'), 0o600, fsys.Overwrite|fsys.Durable); err != nil {
 		return fmt.Errorf("save state of the space for dumps: %w", err)
 	}
 	return nil
-}
-
-// writeFile makes a file of mode 0600, all or nothing. An existing one is
-// fs.ErrExist, or is replaced.
-func writeFile(path string, b []byte, overwrite bool) error {
-	folder := filepath.Dir(path)
-	t, err := fsys.CreateTemp(folder)
-	if err != nil {
-		return err
-	}
-	defer t.Discard()
-	if _, err := t.Write(b); err != nil {
-		return err
-	}
-	if err := t.Sync(); err != nil {
-		return err
-	}
-	if err := t.Link(path, overwrite); err != nil {
-		return err
-	}
-	return fsys.SyncDir(folder)
 }

@@ -34,8 +34,8 @@ type Status struct {
 	Keep         bool  `json:"keep"`
 	// Last is what became of the last crash; nil if none is known.
 	Last *Outcome `json:"last,omitempty"`
-	// Pending says that a crash kernel has left a record that AfterBoot has not
-	// taken yet.
+	// Pending says that a crash kernel has left a record in a folder that AfterBoot
+	// has not taken yet.
 	Pending  bool     `json:"pending,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -59,8 +59,12 @@ func (m *Manager) Status() *Status {
 			s.Warnings = append(s.Warnings, fmt.Sprintf("the space set aside, %s, is gone; procdump kernel arm sets it aside again", state.File))
 		}
 	}
+	for _, p := range m.places(&state) {
+		for _, folder := range []string{p.folder, p.smallFolder} {
+			s.Pending = s.Pending || existing(filepath.Join(folder, rescue.RecordName)) != ""
+		}
+	}
 	if !m.Settings.Raw() {
-		s.Pending = existing(filepath.Join(m.Settings.Folder, rescue.RecordName)) != ""
 		if disk, err := m.Disk(m.Settings.Folder); err == nil {
 			s.DiskBytes, s.FreeBytes, s.LowFreeBytes = disk.Size, disk.Free, disk.LowFree()
 		}

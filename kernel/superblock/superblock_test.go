@@ -104,6 +104,15 @@ func TestReadMade(t *testing.T) {
 		"squashfs": {map[int][]byte{0: []byte("hsqs")}, Info{Class: FileSystem, Type: "squashfs"}},
 		"f2fs":     {map[int][]byte{1024: []byte("\x10\x20\xf5\xf2"), 1132: raw}, Info{Class: FileSystem, Type: "f2fs", UUID: uuid}},
 		"gpt":      {map[int][]byte{512: []byte("EFI PART"), 568: raw, 510: []byte("\x55\xaa"), 450: {0xee}, 454: {1, 0, 0, 0, 0xff}}, Info{Class: PartitionTable, Type: "gpt", UUID: uuid}},
+		// By one feature each, and the device of a journal.
+		"extents":   {map[int][]byte{1080: []byte("\x53\xef"), 1024 + 0x5c: {4}, 1024 + 0x60: {0x40}, 1024 + 0x68: raw}, Info{Class: FileSystem, Type: "ext4", UUID: uuid, Devices: 1}},
+		"dir_nlink": {map[int][]byte{1080: []byte("\x53\xef"), 1024 + 0x5c: {4}, 1024 + 0x64: {0x20}, 1024 + 0x68: raw}, Info{Class: FileSystem, Type: "ext4", UUID: uuid, Devices: 1}},
+		"journal":   {map[int][]byte{1080: []byte("\x53\xef"), 1024 + 0x60: {8}, 1024 + 0x68: raw}, Info{Class: Volume, Type: "jbd", UUID: uuid}},
+		"btrfs":     {map[int][]byte{0x10040: []byte("_BHRfS_M"), 0x10020: raw, 0x10088: {3}}, Info{Class: FileSystem, Type: "btrfs", UUID: uuid, Devices: 3}},
+		// Sectors of 512 bytes and so on, but neither a root folder nor FAT32.
+		"no FAT": {map[int][]byte{11: {0, 2, 8, 1, 0, 2, 0, 0, 0, 0, 0xf8, 9, 0}, 510: []byte("\x55\xaa")}, Info{}},
+		// The first byte of an entry is 0 or 0x80.
+		"no table": {map[int][]byte{446: {0x12, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 0x10, 0, 0}, 510: []byte("\x55\xaa")}, Info{}},
 		// Active, of type 83, from sector 2048 on.
 		"dos":       {map[int][]byte{446: {0x80, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 0x10, 0, 0}, 510: []byte("\x55\xaa")}, Info{Class: PartitionTable, Type: "dos"}},
 		"boot code": {map[int][]byte{0: []byte("\xeb\x3c"), 510: []byte("\x55\xaa")}, Info{}},
@@ -181,8 +190,19 @@ func TestMark(t *testing.T) {
 			t.Errorf("%d bytes after the mark", room)
 		}
 	}
-	if a, b := NewMark(), NewMark(); a == b || len(a.UUID) != 36 {
-		t.Errorf("marks %v and %v", a, b)
+	for range 20 {
+		if a, b := NewMark(), NewMark(); a == b || len(a.UUID) != 36 || a.UUID[14] != '4' || !strings.ContainsRune("89ab", rune(a.UUID[19])) {
+			t.Errorf("marks %v and %v", a, b)
+		}
+	}
+	// A mark by which no device can be known is none.
+	const size = 1 << 20
+	for _, bad := range []string{"{}", `{"uuid":""}`, "x", ""} {
+		d := make(disk, size)
+		copy(d[MarkOffset(size):], markMagic+bad)
+		if m, err := ReadMark(d, size); !errors.Is(err, ErrNoMark) {
+			t.Errorf("%q: %+v, %v", bad, m, err)
+		}
 	}
 	if err := NewMark().Write(make(disk, 100<<10), 100<<10); err == nil {
 		t.Error("a device of 100 KiB is marked")

@@ -41,37 +41,18 @@ func (m *memory) read(b []byte, va uint64) error {
 		n := min(len(b), pageBytes-off)
 		s := &m.slots[page/pageBytes%pageSlots]
 		if !s.ok || s.addr != page {
-			_, s.err = m.direct(s.data[:], page)
+			_, s.err = m.k.Space.ReadVirt(s.data[:], page)
 			s.addr, s.ok = page, true
 		}
 		if s.err == nil {
 			copy(b[:n], s.data[off:])
-		} else if got, err := m.direct(b[:n], va); err != nil {
+		} else if _, err := m.k.Space.ReadVirt(b[:n], va); err != nil {
 			// Parts of a page may be there: a small dump has pieces.
-			_ = got
 			return err
 		}
 		b, va = b[n:], va+uint64(n)
 	}
 	return nil
-}
-
-// direct reads by the page tables, or, where a dump has none, by the segments
-// that say at which virtual address they were.
-func (m *memory) direct(b []byte, va uint64) (int, error) {
-	n, err := m.k.Space.ReadVirt(b, va)
-	if err == nil {
-		return n, nil
-	}
-	d := m.k.Dump()
-	phys, ok := d.VirtToPhys(va)
-	if !ok {
-		return n, err
-	}
-	if n, err2 := d.Memory.ReadPhys(b, phys); err2 == nil {
-		return n, nil
-	}
-	return n, err
 }
 
 // word reads 8 bytes.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"procdump/arch"
+	"procdump/kdump"
 )
 
 // Regs are the general-purpose registers of a processor, as struct pt_regs and
@@ -39,19 +40,15 @@ func ptRegs(m arch.Machine) int {
 	return 21
 }
 
-// prstatusRegs is the offset of pr_reg in struct elf_prstatus of a 64-bit
-// machine (include/linux/elfcore.h).
-const prstatusRegs = 112
-
 // FromPRStatus takes the registers from a processor's NT_PRSTATUS note. It
 // returns nil if there are none: a note of zeros stands for a processor whose
 // registers are not known.
 func FromPRStatus(m arch.Machine, desc []byte) *Regs {
-	n := ptRegs(m)
-	if len(desc) < prstatusRegs+8*n {
+	b := kdump.PRStatusRegisters(m, desc)
+	if m.PointerSize() != 8 || len(b) < 8*ptRegs(m) {
 		return nil
 	}
-	r := regsOf(m, desc[prstatusRegs:])
+	r := regsOf(m, b)
 	if r.PC() == 0 && r.SP() == 0 {
 		return nil
 	}

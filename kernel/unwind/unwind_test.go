@@ -187,14 +187,37 @@ func TestARM64(t *testing.T) {
 	word(low+0x108, (code+0x2010)&^uint64(0x3f<<48)) // signed: bits of the mask differ
 	word(low+0x200, low+0x300)
 	word(low+0x208, code+0x3010)
-	l, err := layout.Open(layouttest.Dump(arch.ARM64, m, info, kdump.Run{Addr: offset, Size: 64 << 20}))
-	if err != nil {
-		t.Fatal(err)
+	want := func(text string) {
+		t.Helper()
+		l, err := layout.Open(layouttest.Dump(arch.ARM64, m, info, kdump.Run{Addr: offset, Size: 64 << 20}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := New(l).Task(layout.Task{Stack: low, SP: low + 0xf0, FP: low + 0x100, PC: code + 0x1010})
+		if got := names(tr); got != text || tr.Broken != "" {
+			t.Errorf("stack %s, %q\nwant  %s", got, tr.Broken, text)
+		}
 	}
-	tr := New(l).Task(layout.Task{Stack: low, SP: low + 0xf0, FP: low + 0x100, PC: code + 0x1010})
-	if got, want := names(tr), "schedule+0x10 < worker+0x10 < ret_from_fork+0x10"; got != want || tr.Broken != "" {
-		t.Errorf("stack %s, %q\nwant  %s", got, tr.Broken, want)
-	}
+	want("schedule+0x10 < worker+0x10 < ret_from_fork+0x10")
+
+	// Since 6.14 a record of zeros may say that pt_regs is around it.
+	const stackframe = 34*8 + 16
+	word(low+0x300, 0)
+	word(low+0x308, 0)
+	word(low+0x310, armMetaRegs)
+	regs := uint64(low + 0x300 - stackframe)
+	word(regs+8*armPC, code+0x2020)
+	word(regs+8*armSP, low+0x400)
+	word(regs+8*armPState, 5) // EL1h
+	word(regs+8*armFP, 0)
+	want("schedule+0x10 < worker+0x10 < ret_from_fork+0x10") // before that it was the end
+	b := layouttest.NewBTF()
+	u64 := b.Int("u64", 8)
+	b.Struct("frame_record_meta", 24, layouttest.Member{Name: "type", Type: u64, Bits: 128})
+	b.Struct("pt_regs", stackframe+24, layouttest.Member{Name: "stackframe", Type: u64, Bits: stackframe * 8})
+	types := put(0, b.Bytes())
+	info += fmt.Sprintf("SYMBOL(__start_BTF)=%x\nSYMBOL(__stop_BTF)=%x\n", types, types+uint64(len(b.Bytes())))
+	want("schedule+0x10 < worker+0x10 < ret_from_fork+0x10 < worker+0x20!")
 }
 
 func TestPRStatus(t *testing.T) {
@@ -203,9 +226,10 @@ func TestPRStatus(t *testing.T) {
 			t.Errorf("%v: registers of a processor that are not known: %+v", m, r)
 		}
 		b := kdump.BlankPRStatus(m, 0)
+		regs := kdump.PRStatusRegisters(m, b)
 		for _, at := range []int{x86IP, x86CS, armPC} {
-			if prstatusRegs+8*at < len(b) {
-				b[prstatusRegs+8*at] = 0x13
+			if 8*at < len(regs) {
+				regs[8*at] = 0x13
 			}
 		}
 		r := FromPRStatus(m, b)

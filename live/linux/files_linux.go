@@ -1,12 +1,12 @@
 package linux
 
 import (
-	"bytes"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"procdump/internal/mountinfo"
 	"procdump/snapshot"
 )
 
@@ -70,17 +70,11 @@ func remoteDevs(pid int) map[uint64]bool {
 		return nil
 	}
 	out := map[uint64]bool{}
-	for line := range bytes.Lines(b) {
-		head, tail, ok := bytes.Cut(line, []byte(" - "))
-		f := bytes.Fields(head)
-		if !ok || len(f) < 3 {
+	for m := range mountinfo.Parse(b) {
+		if !remoteFS(m.Type) {
 			continue
 		}
-		typ, _, _ := bytes.Cut(tail, []byte(" "))
-		if !remoteFS(string(typ)) {
-			continue
-		}
-		ma, mi, _ := strings.Cut(string(f[2]), ":")
+		ma, mi, _ := strings.Cut(m.Device, ":")
 		major, _ := strconv.ParseUint(ma, 10, 32)
 		minor, _ := strconv.ParseUint(mi, 10, 32)
 		out[major<<32|minor] = true

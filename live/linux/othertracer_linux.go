@@ -93,8 +93,8 @@ func isProcdump(tid int) bool {
 	return err == nil && os.SameFile(own, other)
 }
 
-// DumpedByOther tells whether another procdump traces a process for a dump, just
-// now: Stop waits for its end.
+// DumpedByOther tells of a process that was found traced whether another procdump
+// traces it for a dump, for whose end Stop waits, or nobody does any more.
 func DumpedByOther(pid int) bool {
 	tracer, stands := tracedBy(pid)
 	return tracer == 0 || stands && isProcdump(tracer)

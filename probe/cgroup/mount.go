@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"procdump/internal/mountinfo"
 )
 
 // mount is a place where a hierarchy, or a part of it, can be seen.
@@ -23,17 +25,11 @@ func (r Root) mounts(path, from string) (ms []mount) {
 	if err != nil {
 		return nil
 	}
-	for line := range strings.Lines(string(b)) {
-		// 36 35 0:29 /root /point rw,relatime shared:1 - cgroup cgroup rw,memory
-		left, right, ok := strings.Cut(line, " - ")
-		fields, super := strings.Fields(left), strings.Fields(right)
-		if !ok || len(fields) < 5 || len(super) < 3 {
-			continue
-		}
-		m := mount{root: unescape(fields[3]), point: filepath.Join(from, unescape(fields[4]))}
-		switch super[0] {
+	for line := range mountinfo.Parse(b) {
+		m := mount{root: line.Root, point: filepath.Join(from, line.Point)}
+		switch line.Type {
 		case "cgroup":
-			m.controllers = strings.Split(super[2], ",")
+			m.controllers = strings.Split(line.Super, ",")
 		case "cgroup2":
 			m.v2 = true
 		default:
@@ -42,25 +38,6 @@ func (r Root) mounts(path, from string) (ms []mount) {
 		ms = append(ms, m)
 	}
 	return ms
-}
-
-// unescape undoes the kernel's \040 for blanks, tabs, newlines and backslashes.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+4 <= len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // locate finds the folder of the cgroup, by the mount that shows most of the

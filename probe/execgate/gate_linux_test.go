@@ -2,6 +2,7 @@ package execgate
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -146,6 +147,20 @@ func TestWhatIsHeld(t *testing.T) {
 	if err := os.WriteFile(interpreted, []byte("#!"+program(t, "gate-word-interpreter")+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	// The word is in the interpreter's own path alone, which a link leads to.
+	hidden := filepath.Join(t.TempDir(), "interpreter")
+	if err := os.Symlink(program(t, "gate-word-hidden"), hidden); err != nil {
+		t.Fatal(err)
+	}
+	linked := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(linked, []byte("#!"+hidden+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The script of a script.
+	nested := filepath.Join(t.TempDir(), "gate-word-nested")
+	if err := os.WriteFile(nested, []byte("#!"+linked+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	page := strings.Repeat("x", 5000)
 	for _, c := range []struct {
 		name string
@@ -159,6 +174,8 @@ func TestWhatIsHeld(t *testing.T) {
 		{"a later argument", exec.Cmd{Path: plain, Args: []string{"plain", "-x", "a", "/some/gate-word.py"}}, false},
 		{"a script", exec.Cmd{Path: script, Args: []string{script}}, true},
 		{"a script's interpreter", exec.Cmd{Path: interpreted, Args: []string{interpreted}}, true},
+		{"a script's linked interpreter", exec.Cmd{Path: linked, Args: []string{linked}}, true},
+		{"a script's script, once", exec.Cmd{Path: nested, Args: []string{nested}}, true},
 		{"long arguments", exec.Cmd{Path: plain, Args: []string{"plain", page, page}}, false},
 		{"after a long option", exec.Cmd{Path: plain, Args: []string{"plain", "-" + page, "gate-word"}}, true},
 		{"many arguments", exec.Cmd{Path: plain, Args: append([]string{"plain"}, strings.Split(page[:2*maxArgs], "")...)}, false},
@@ -346,23 +363,6 @@ func TestMounts(t *testing.T) {
 	})
 }
 
-func TestParseMounts(t *testing.T) {
-	all := parseMounts([]byte(`36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-22 1 0:20 / /sys rw - sysfs sysfs rw
-nonsense
-23 1 0:21 / /net rw shared:2 propagate_from:3 - fuse.sshfs a:/ rw
-`))
-	want := []mount{{"98:0", "/mnt 2", "ext3"}, {"0:20", "/sys", "sysfs"}, {"0:21", "/net", "fuse"}}
-	if len(all) != len(want) {
-		t.Fatalf("%+v", all)
-	}
-	for i := range want {
-		if all[i] != want[i] {
-			t.Errorf("%+v, want %+v", all[i], want[i])
-		}
-	}
-}
-
 // TestMarks: what is looked up through a remote file system, or is on one, is
 // not marked; what is there in another mount namespace is.
 func TestMarks(t *testing.T) {
@@ -405,6 +405,22 @@ func TestMarks(t *testing.T) {
 	}
 	if err := m.scan(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a remote root: %v", err)
+	}
+}
+
+func TestSince(t *testing.T) {
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(string(b), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	for version, want := range map[[2]int]bool{{major, minor}: true, {major - 1, minor + 1}: true, {major, minor + 1}: false, {major + 1, 0}: false} {
+		if since(version[0], version[1]) != want {
+			t.Errorf("Linux %s since %v: %v", b, version, !want)
+		}
 	}
 }
 

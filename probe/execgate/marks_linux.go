@@ -1,13 +1,14 @@
 package execgate
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
+
+	"procdump/internal/mountinfo"
 )
 
 // local are the types of file systems whose programs are held: those that have
@@ -26,50 +27,6 @@ func words(s string) map[string]bool {
 		set[w] = true
 	}
 	return set
-}
-
-// mount is a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
-type mount struct {
-	device string // major:minor
-	point  string
-	fsType string
-}
-
-// parseMounts reads a mountinfo file; lines that are none are skipped.
-func parseMounts(text []byte) []mount {
-	var all []mount
-	for line := range bytes.Lines(text) {
-		// ID parent major:minor root point options [optional…] - type source options
-		f := strings.Fields(string(line))
-		for i := 6; i+1 < len(f); i++ {
-			if f[i] == "-" {
-				// Subtypes: fuse.sshfs.
-				kind, _, _ := strings.Cut(f[i+1], ".")
-				all = append(all, mount{device: f[2], point: unescape(f[4]), fsType: kind})
-				break
-			}
-		}
-	}
-	return all
-}
-
-// unescape turns \040 and the like into what they stand for.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // marker marks file systems.
@@ -109,25 +66,25 @@ func (m *marker) namespace(pid, root string) (rootErr error) {
 	if err != nil {
 		return err
 	}
-	all := parseMounts(text)
+	all := slices.Collect(mountinfo.Parse(text))
 	var remote []string
 	for _, mt := range all {
-		if !local[mt.fsType] && !harmless[mt.fsType] {
-			remote = append(remote, strings.TrimSuffix(mt.point, "/")+"/")
+		if !local[mt.Type] && !harmless[mt.Type] {
+			remote = append(remote, strings.TrimSuffix(mt.Point, "/")+"/")
 		}
 	}
 	for _, mt := range all {
-		if !local[mt.fsType] || m.marked[mt.device] || below(mt.point, remote) {
-			if mt.point == "/" && !local[mt.fsType] {
-				rootErr = fmt.Errorf("programs are on %s, where they cannot be held: %w", mt.fsType, errors.ErrUnsupported)
+		if !local[mt.Type] || m.marked[mt.Device] || below(mt.Point, remote) {
+			if mt.Point == "/" && !local[mt.Type] {
+				rootErr = fmt.Errorf("programs are on %s, where they cannot be held: %w", mt.Type, errors.ErrUnsupported)
 			}
 			continue
 		}
-		err := m.mark(root + mt.point)
+		err := m.mark(root + mt.Point)
 		if err == nil {
-			m.marked[mt.device] = true
+			m.marked[mt.Device] = true
 		}
-		if mt.point == "/" {
+		if mt.Point == "/" {
 			rootErr = err // the last one counts: it covers the others
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"procdump/internal/mountinfo"
 )
 
 // procRoot is where procfs is mounted.
@@ -72,20 +74,10 @@ func seenAs(proc string, pid int, device uint64, path string) string {
 		return path
 	}
 	want := fmt.Sprintf("%d:%d", device>>32, device&0xffffffff)
-	for line := range bytes.Lines(b) {
-		f := strings.Fields(string(line)) // ID, parent, device, root, mount point, …
-		if len(f) < 5 || f[2] != want {
-			continue
-		}
-		root, mount := unescape(f[3]), unescape(f[4])
-		if root == "/" || path == root || strings.HasPrefix(path, root+"/") {
-			return filepath.Join(mount, strings.TrimPrefix(path, root))
+	for m := range mountinfo.Parse(b) {
+		if m.Device == want && (m.Root == "/" || path == m.Root || strings.HasPrefix(path, m.Root+"/")) {
+			return filepath.Join(m.Point, strings.TrimPrefix(path, m.Root))
 		}
 	}
 	return path
-}
-
-// unescape undoes the octal escapes of mountinfo.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

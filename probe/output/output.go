@@ -14,7 +14,9 @@
 // So as not to slow down a process that does nothing but write, no more is taken
 // of each of the three than 50,000 lines a second, and after a pause 20,000 at
 // once; a write of more than 128 bytes counts as several lines. What is beyond
-// that is counted.
+// that is counted. When every watched process writes 200,000 times a second more
+// than that, none is looked at for a second, or until one of them does less;
+// then what they write meanwhile, to whatever file, is only counted.
 package output
 
 import "time"

@@ -67,6 +67,11 @@ func (s *Source) Lines() <-chan Line { return s.lines }
 // not read fast enough or because their memory could not be read.
 func (s *Source) Lost() uint64 { return s.writes.Lost() + s.unread.Load() + s.beyond.Load() }
 
+// Missed returns how many of the lost ones are writes that were not looked at,
+// because all watched processes wrote too much (see the package comment). It
+// counts their writes to all files.
+func (s *Source) Missed() uint64 { return s.writes.Missed() }
+
 // Close ends the watching. The watched processes do not notice.
 func (s *Source) Close() {
 	s.once.Do(func() {

@@ -30,5 +30,8 @@ func (*Source) Lines() <-chan Line { return nil }
 // Lost is never called.
 func (*Source) Lost() uint64 { return 0 }
 
+// Missed is never called.
+func (*Source) Missed() uint64 { return 0 }
+
 // Close is never called.
 func (*Source) Close() {}

@@ -45,7 +45,7 @@ func (p *page) head(r *kernel.Report) {
 		what = "of a machine that ran on"
 	}
 	if r.Incomplete {
-		what += "; incomplete, its writer ran out of space or was stopped"
+		what = join("; ", what, "incomplete: its writer ran out of space or was stopped, or its end is missing")
 	}
 	kind := r.Kind
 	if r.System == "Linux" && kind != "" {

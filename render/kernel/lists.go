@@ -124,7 +124,8 @@ func (p *page) windows(r *kernel.Report) {
 		for _, v := range e.Information {
 			info = append(info, v.String())
 		}
-		p.section("Exception %s at %v%s", join(" ", e.Code.String(), e.Name), e.Address, join("", ": "[:2*min(1, len(info))], list(info, 4)))
+		what := fmt.Sprintf("Exception %s at %v", join(" ", e.Code.String(), e.Name), e.Address)
+		p.section("%s", join(": ", what, list(info, 4)))
 	}
 	if w.At != nil {
 		p.section("Crashed thread, at %s", w.At.String())

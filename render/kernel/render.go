@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"procdump/inspect/kernel"
@@ -40,8 +41,20 @@ func Text(w io.Writer, r *kernel.Report) error {
 	p.memory(r)
 	p.log(r.Log)
 	p.warnings(r.Warnings)
-	_, err := io.WriteString(w, p.b.String())
+	_, err := io.WriteString(w, strings.Map(printable, p.b.String()))
 	return err
+}
+
+// printable is a character of the text, or a question mark in place of one that
+// a terminal may take for a command: names and messages come from the dump.
+func printable(c rune) rune {
+	switch {
+	case c == '\t':
+		return ' '
+	case c != '\n' && unicode.IsControl(c), c == utf8.RuneError:
+		return '?'
+	}
+	return c
 }
 
 // page collects lines.

@@ -2,10 +2,8 @@ package kernel
 
 import (
 	"bytes"
-	"compress/gzip"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"procdump/inspect/kernel"
+	"procdump/inspect/kernel/kerneltest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -94,22 +93,10 @@ func many() *kernel.Report {
 	return r
 }
 
-// inspected is the report on the sample of package inspect/kernel.
+// inspected is the report on a small dump.
 func inspected(t *testing.T) *kernel.Report {
 	t.Helper()
-	f, err := os.Open("../../inspect/kernel/testdata/null.elf.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := kerneltest.Small(t)
 	r, err := kernel.Open(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		t.Fatal(err)
@@ -160,6 +147,25 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, "testdata/windows.json", b.Bytes())
+}
+
+// TestText has reports of which lines are looked for.
+func TestText(t *testing.T) {
+	for _, c := range []struct {
+		r    kernel.Report
+		want string
+	}{
+		{kernel.Report{System: "Linux", Host: "a\x1b[31mb\u009bc\x7f"}, "Machine     a?[31mb?c?\n"},
+		{kernel.Report{Log: &kernel.Log{Messages: 1, Lines: []string{"[    0.1] a\tb\x07\r"}}}, "  [    0.1] a b??\n"},
+		{kernel.Report{System: "Linux", Kind: "small", CrashUnknown: true, Incomplete: true, Format: "ELF"}, "Dump        kind small, incomplete: its writer ran"},
+		{kernel.Report{System: "Linux", Crash: true, Incomplete: true}, "Dump        of a crash; incomplete: its writer ran"},
+		{kernel.Report{System: "Windows", Windows: &kernel.Windows{Exception: &kernel.Exception{Code: 1, Name: "odd", Address: 2}}}, "\nException 0x1 odd at 0x2\n"},
+	} {
+		var b bytes.Buffer
+		if err := Text(&b, &c.r); err != nil || !strings.Contains(b.String(), c.want) {
+			t.Errorf("%v: text is\n%s\nwant in it\n%s", err, &b, c.want)
+		}
+	}
 }
 
 func check(t *testing.T, file string, got []byte) {

@@ -66,7 +66,7 @@ func stackName(s string) string {
 	return s
 }
 
-// registers writes registers, four in a line.
+// registers writes registers, three in a line.
 func (p *page) registers(all []kernel.Register, indent string) {
 	var cells []string
 	for _, r := range all {

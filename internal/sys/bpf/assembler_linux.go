@@ -32,6 +32,7 @@ type assembler struct {
 	ns                            pidNamespace
 	watched, state, ring, scratch int
 	limiter                       *limiter // nil: everything is sent
+	number                        int      // of the program, among those of the tap
 	inner                         *inner   // nil: the context is that of a system call
 	labels                        int
 	err                           error

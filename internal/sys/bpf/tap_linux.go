@@ -48,10 +48,8 @@ type tap struct {
 	watched *ebpf.Map
 	state   *ebpf.Map
 	ring    *ebpf.Map
-	areas   []*ebpf.Map // scratch areas
-	limiter *limiter    // nil: everything is sent
-	progs   []*ebpf.Program
-	links   []link.Link
+	limiter *limiter // nil: everything is sent
+	hooks   []*hook
 	reader  *ringbuf.Reader
 	method  string
 
@@ -107,7 +105,7 @@ func openTap(spec tapSpec, kinds ...kind) (_ *tap, err error) {
 	} else {
 		why := err
 		t.detach()
-		if err := t.attachTo("sys_exit", ebpf.AttachTraceRawTp, nil); err != nil {
+		if err := t.attachTo("sys_exit", ebpf.AttachTraceRawTp, nil, t.build); err != nil {
 			return nil, explain(feature, err)
 		}
 		t.method = "BPF at the end of every system call, because " + reason(why)
@@ -141,7 +139,7 @@ func (t *tap) attachFunctions(kinds []kind) (unseen []string, err error) {
 				if _, ok := t.kernel.prototype(f.function, f.params); !ok {
 					return nil, fmt.Errorf("find %s: %w", f.function, errNoFunction)
 				}
-				if err := t.attachTo(f.function, ebpf.AttachTraceFExit, &f); err != nil {
+				if err := t.attachTo(f.function, ebpf.AttachTraceFExit, &f, t.build); err != nil {
 					return nil, err
 				}
 			}
@@ -151,7 +149,7 @@ func (t *tap) attachFunctions(kinds []kind) (unseen []string, err error) {
 			switch {
 			case skip[c.number]:
 			case err == nil:
-				if err := t.attachTo(name, ebpf.AttachTraceFExit, nil); err != nil {
+				if err := t.attachTo(name, ebpf.AttachTraceFExit, nil, t.build); err != nil {
 					return nil, err
 				}
 			case c.optional != "":
@@ -187,46 +185,9 @@ func (t *tap) makeMaps() (err error) {
 		}
 	}
 	if t.limited {
-		t.limiter, err = newLimiter()
+		t.limiter, err = newLimiter(t.kernel)
 	}
 	return err
-}
-
-// attachTo loads the program for one place in the kernel and attaches it. f is
-// nil where the context is that of a system call.
-func (t *tap) attachTo(name string, at ebpf.AttachType, f *inner) error {
-	// Each program has its own: the kernel runs a program once at a time on
-	// a processor, and no other program writes there.
-	scratch, err := ebpf.NewMap(&ebpf.MapSpec{Name: "pd_scratch", Type: ebpf.PerCPUArray, KeySize: 4,
-		ValueSize: uint32(t.tapSpec.scratch), MaxEntries: 1})
-	if err != nil {
-		return fmt.Errorf("create BPF map: %w", err)
-	}
-	t.areas = append(t.areas, scratch)
-	a := &assembler{inner: f, kernel: t.kernel, ns: t.ns, watched: t.watched.FD(), state: t.state.FD(), ring: t.ring.FD(),
-		scratch: scratch.FD(), limiter: t.limiter}
-	ins, err := t.build(a)
-	if err != nil {
-		return err
-	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "procdump", Type: ebpf.Tracing, AttachType: at, AttachTo: name,
-		Instructions: ins, License: "Dual MIT/GPL",
-	})
-	if err != nil {
-		var verifier *ebpf.VerifierError
-		if errors.As(err, &verifier) && len(verifier.Log) > 0 {
-			return fmt.Errorf("load BPF program for %s: %w\n%-30v", name, err, verifier)
-		}
-		return fmt.Errorf("load BPF program for %s: %w", name, err)
-	}
-	t.progs = append(t.progs, prog)
-	l, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: at})
-	if err != nil {
-		return fmt.Errorf("attach BPF program to %s: %w", name, err)
-	}
-	t.links = append(t.links, l)
-	return nil
 }
 
 // explain adds the cause and the remedy to what the kernel refused.
@@ -349,9 +310,9 @@ func (t *tap) lost() uint64 {
 	if t.limiter != nil {
 		n += t.limiter.lost()
 	}
-	for _, p := range t.progs {
+	for _, h := range t.hooks {
 		// Counted since Linux 5.12.
-		if st, err := p.Stats(); err == nil {
+		if st, err := h.prog.Stats(); err == nil {
 			n += st.RecursionMisses
 		}
 	}
@@ -360,16 +321,10 @@ func (t *tap) lost() uint64 {
 
 // detach removes all programs.
 func (t *tap) detach() {
-	for _, l := range t.links {
-		_ = l.Close()
+	for _, h := range t.hooks {
+		h.close()
 	}
-	for _, p := range t.progs {
-		_ = p.Close()
-	}
-	for _, m := range t.areas {
-		_ = m.Close()
-	}
-	t.links, t.progs, t.areas = nil, nil, nil
+	t.hooks = nil
 }
 
 func (t *tap) close() {

@@ -3,6 +3,7 @@ package bpf
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf/asm"
@@ -52,7 +53,14 @@ const (
 //
 // Not seen are data that the process hands over in other ways (io_uring,
 // sendmmsg, splice, sendfile, copy_file_range, a shared mapping of the file).
-type Writes struct{ tap *tap }
+//
+// While every watched process writes far more than is read, nothing is seen for
+// most of the time, see pauser.
+type Writes struct {
+	tap    *tap
+	pauser *pauser
+	once   sync.Once
+}
 
 // OpenWrites loads and attaches the programs. The caller closes the Writes.
 func OpenWrites() (*Writes, error) {
@@ -61,24 +69,45 @@ func OpenWrites() (*Writes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Writes{t}, nil
+	p, err := newPauser(t)
+	if err != nil {
+		t.close()
+		return nil, fmt.Errorf("watching writes: %w", err)
+	}
+	return &Writes{tap: t, pauser: p}, nil
 }
 
 // Method says in words how the kernel is tapped, and what it costs.
 func (w *Writes) Method() string { return w.tap.method }
 
 // Watch begins to watch a process. A process that it forks is not watched.
-func (w *Writes) Watch(pid int) error { return w.tap.watch(pid, true) }
+func (w *Writes) Watch(pid int) error { return w.pauser.watch(pid, true) }
 
 // Unwatch ends the watching of a process.
-func (w *Writes) Unwatch(pid int) error { return w.tap.watch(pid, false) }
+func (w *Writes) Unwatch(pid int) error { return w.pauser.watch(pid, false) }
 
 // Lost returns how many pieces could not be handed over so far; a write beyond
-// the limit counts as one.
-func (w *Writes) Lost() uint64 { return w.tap.lost() }
+// the limit, and one that was not looked at, counts as one.
+func (w *Writes) Lost() uint64 {
+	n, _ := w.pauser.counts()
+	return n
+}
+
+// Missed returns how many of the lost writes were not even looked at, because
+// the processes wrote too much: it counts writes to all files, and where several
+// threads of a process write it may be some hundred short for each second.
+func (w *Writes) Missed() uint64 {
+	_, n := w.pauser.counts()
+	return n
+}
 
 // Close detaches the programs; a Read that waits returns ErrClosed.
-func (w *Writes) Close() { w.tap.close() }
+func (w *Writes) Close() {
+	w.once.Do(func() {
+		w.pauser.close()
+		w.tap.close()
+	})
+}
 
 // Read waits for the next piece until the given time, which may be zero, and
 // then returns ErrTimeout. One goroutine at a time may call it.
@@ -87,6 +116,7 @@ func (w *Writes) Read(p *Piece, until time.Time) error {
 	if err != nil {
 		return err
 	}
+	w.pauser.read()
 	if len(raw) < recData {
 		return fmt.Errorf("read ring buffer: record of %d bytes", len(raw))
 	}

@@ -22,6 +22,9 @@ func (*Writes) Unwatch(int) error { return nil }
 // Lost is never called.
 func (*Writes) Lost() uint64 { return 0 }
 
+// Missed is never called.
+func (*Writes) Missed() uint64 { return 0 }
+
 // Close is never called.
 func (*Writes) Close() {}
 

@@ -37,10 +37,9 @@ func (a *assembler) send() asm.Instructions {
 	// What is a log message is not known before it is read.
 	ins = append(ins, asm.JEq.Imm(asm.R9, 0, "perhaps_log"))
 	ins = append(ins,
-		asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, 32), asm.LSh.Imm(asm.R1, 2),
-		asm.Or.Reg(asm.R1, asm.R9),
+		asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, 32),
 	)
-	ins = append(ins, a.limit()...)
+	ins = append(ins, a.limit(asm.Mov.Reg(asm.R3, asm.R9))...)
 	ins = append(ins, asm.Mov.Imm(asm.R0, 0).WithSymbol("perhaps_log"))
 	ins = append(ins, a.first(a.scratch, slotTmp)...)
 	ins = append(ins,
@@ -136,9 +135,9 @@ func (a *assembler) onlyLog(label string) asm.Instructions {
 	}
 	ins = append(ins,
 		asm.Ja.Label(exit),
-		asm.LoadMem(asm.R1, asm.R6, recProcess, asm.Word).WithSymbol(charge), asm.LSh.Imm(asm.R1, 2),
+		asm.LoadMem(asm.R1, asm.R6, recProcess, asm.Word).WithSymbol(charge),
 	)
-	ins = append(ins, a.limit()...)
+	ins = append(ins, a.limit(asm.Mov.Imm(asm.R3, 0))...)
 	return append(ins, asm.Mov.Imm(asm.R0, 0).WithSymbol(passed))
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,20 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// Free returns the bytes an unprivileged user can still write in the file
-// system that holds dir. Some do not know their size (ramfs, a tmpfs without
-// limit, some of FUSE): errors.ErrUnsupported.
-func Free(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	if st.Blocks == 0 {
-		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: errors.ErrUnsupported}
-	}
-	return int64(min(st.Bavail, math.MaxInt64/uint64(st.Bsize))) * st.Bsize, nil
-}
 
 // Allocated returns the bytes of disk that an open file occupies.
 func Allocated(f *os.File) int64 {

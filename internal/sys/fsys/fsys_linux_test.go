@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"procdump/victims/need"
 )
 
 // ways are the file systems that Temp must work on.
@@ -201,6 +204,43 @@ func TestCreateTempErrors(t *testing.T) {
 	noUnnamed = false
 }
 
+// TestWriteFile holds for files that have no name at first, and for those that
+// have a hidden one.
+func TestWriteFile(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	for _, noUnnamed = range []bool{false, true} {
+		for _, durable := range []WriteFlag{0, Durable} {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "file")
+			if err := WriteFile(path, []byte("first"), 0o644, durable); err != nil {
+				t.Fatal(err)
+			}
+			if err := WriteFile(path, []byte("second"), 0o600, durable); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("a file that is there: %v", err)
+			}
+			want := func(content string, mode fs.FileMode) {
+				t.Helper()
+				b, err := os.ReadFile(path)
+				if st, _ := os.Stat(path); err != nil || string(b) != content || st.Mode() != mode {
+					t.Errorf("%q of mode %v, %v; want %q, %v", b, st.Mode(), err, content, mode)
+				}
+				if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+					t.Errorf("left behind: %v, %v", entries, err)
+				}
+			}
+			want("first", 0o644)
+			if err := WriteFile(path, []byte("third"), 0o600, durable|Overwrite); err != nil {
+				t.Fatal(err)
+			}
+			want("third", 0o600)
+			if err := WriteFile(filepath.Join(dir, "none", "file"), nil, 0o600, durable); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("no folder: %v", err)
+			}
+		}
+	}
+	noUnnamed = false
+}
+
 func TestAllocated(t *testing.T) {
 	f := create(t, t.TempDir(), "")
 	defer f.Discard()
@@ -225,6 +265,16 @@ func TestFree(t *testing.T) {
 	if err != nil || n <= 0 {
 		t.Errorf("%d bytes, %v", n, err)
 	}
+	if size, _, err := Space(dir); err != nil || size < n {
+		t.Errorf("size %d, free %d, %v", size, n, err)
+	}
+	// FUSE may count in other blocks than those of a transfer.
+	if size, free := spaceOf(&unix.Statfs_t{Bsize: 1 << 20, Frsize: 4096, Blocks: 100, Bavail: 10}); size != 100*4096 || free != 10*4096 {
+		t.Errorf("size %d, free %d", size, free)
+	}
+	if size, free := spaceOf(&unix.Statfs_t{Bsize: 4096, Blocks: math.MaxUint64, Bavail: 10}); size <= 0 || free != 10*4096 {
+		t.Errorf("size %d, free %d", size, free)
+	}
 	if _, err := Free(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing folder: %v", err)
 	}
@@ -234,6 +284,50 @@ func TestFree(t *testing.T) {
 	// Some file systems do not know: that is not "full".
 	if _, err := Free("/proc"); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("free space of /proc: %v", err)
+	}
+}
+
+func TestUntrusted(t *testing.T) {
+	need.Root(t)
+	// /tmp can be written by all: a folder in / is needed.
+	dir, err := os.MkdirTemp("/", ".procdump-test-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	file := filepath.Join(dir, "folder", "file")
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o755), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	check := func(path, want string) {
+		t.Helper()
+		if why, err := Untrusted(path); err != nil || !strings.Contains(why, want) || (why == "") != (want == "") {
+			t.Errorf("%s: %q, %v; want %q", path, why, err, want)
+		}
+	}
+	check(file, "")
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	check(link, link+" is a link")
+	for _, p := range []string{file, filepath.Dir(file), dir} {
+		for _, mode := range []fs.FileMode{0o775, 0o757} {
+			if err := os.Chmod(p, mode); err != nil {
+				t.Fatal(err)
+			}
+			check(file, p+" can be written by others than root")
+		}
+		if err := errors.Join(os.Chmod(p, 0o755), os.Chown(p, 65534, -1)); err != nil {
+			t.Fatal(err)
+		}
+		check(file, p+" belongs to user 65534")
+		if err := os.Chown(p, 0, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Untrusted(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
 	}
 }
 

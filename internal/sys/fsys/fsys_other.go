@@ -10,6 +10,9 @@ import (
 // Free is not known here; the caller goes on without it.
 func Free(string) (int64, error) { return 0, errors.ErrUnsupported }
 
+// Space is not known here.
+func Space(string) (size, free int64, err error) { return 0, 0, errors.ErrUnsupported }
+
 // Allocated returns the file's length: holes are not counted here.
 func Allocated(f *os.File) int64 {
 	st, err := f.Stat()

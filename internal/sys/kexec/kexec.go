@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"procdump/internal/sys/lockdown"
 )
 
 // Errors that Load returns, wrapped together with that of the system call.
@@ -36,8 +38,7 @@ type State struct {
 	Supported bool  // the kernel can have one
 	Loaded    bool  // one is loaded
 	Reserved  int64 // bytes that were set aside at boot
-	// Lockdown is the kernel's lockdown: "none", "integrity",
-	// "confidentiality", or "" if it has no such thing.
+	// Lockdown is the mode of the kernel's lockdown as package lockdown says it.
 	Lockdown string
 	// Disabled says that kexec_load_disabled is set: until the next boot no
 	// crash kernel is loaded or replaced.
@@ -61,18 +62,8 @@ func Read(root string) (State, error) {
 	if n, err := number(filepath.Join(root, "proc/sys/kernel/kexec_load_disabled")); err == nil {
 		s.Disabled = n != 0
 	}
-	// Without securityfs, or Linux before 5.4, it is not known.
-	if b, err := os.ReadFile(filepath.Join(root, "sys/kernel/security/lockdown")); err == nil {
-		s.Lockdown = parseLockdown(string(b))
-	}
+	s.Lockdown = lockdown.Read(filepath.Join(root, "sys"))
 	return s, nil
-}
-
-// parseLockdown reads "none [integrity] confidentiality".
-func parseLockdown(s string) string {
-	_, s, _ = strings.Cut(s, "[")
-	s, _, _ = strings.Cut(s, "]")
-	return s
 }
 
 func number(file string) (int64, error) {

@@ -194,10 +194,10 @@ int main(int argc, char **argv) {
 				check(write(1, b, k + 1), "write");
 			}
 		} else if (!strcmp(cmd, "many")) {
-			int m = atoi(rest);
-			for (int i = 0; i < m; i++) {
+			long long m = atoll(rest);
+			for (long long i = 0; i < m; i++) {
 				char b[64];
-				check(write(1, b, snprintf(b, sizeof b, "line %d\n", i)), "write");
+				check(write(1, b, snprintf(b, sizeof b, "line %lld\n", i)), "write");
 			}
 		} else if (strstr(cmd, "time")) {
 			int m = atoi(rest);
