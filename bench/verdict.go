@@ -59,7 +59,9 @@ func judge(results []*result) []verdict {
 	all = append(all, atLeast(fmt.Sprintf("sparse victim: speed ≥ %.0f × gcore's", leastSparse), s,
 		ratio(s.row(nameProcdump, placeTmpfs), s.row(nameGcore, placeTmpfs), wallOf), leastSparse, ""))
 	all = append(all, memory(fmt.Sprintf("peak RSS of every run ≤ %d MiB", mostRSS), results, func(r *result) []*row {
-		return slices.DeleteFunc(slices.Clone(r.rows), func(x *row) bool { return x.tool != nameProcdump && x.tool != namePacked && x.tool != nameMini && x.tool != nameClone })
+		return slices.DeleteFunc(slices.Clone(r.rows), func(x *row) bool {
+			return x.tool != nameProcdump && x.tool != namePacked && x.tool != nameMini && x.tool != nameClone
+		})
 	}))
 	all = append(all,
 		pause("mini dump of 10 threads", byName["threads10"], mostPauseFew),
