@@ -307,8 +307,11 @@ func killedAt(t *testing.T, strace, call string, n, pid int) bool {
 		"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), os.Args[0], "-test.run=^TestCloneAlone$")
 	cmd.Env = append(os.Environ(), killedEnv+"="+strconv.Itoa(pid))
 	out, err := cmd.CombinedOutput()
-	if strings.Contains(string(out), "FAIL") {
-		t.Fatalf("%s %d: %s", call, n, out)
+	switch text := string(out); {
+	case strings.Contains(text, "waits in the kernel"):
+		return killedAt(t, strace, call, n, pid) // on a busy machine it did not stop in time
+	case strings.Contains(text, "FAIL"):
+		t.Fatalf("%s %d: %s", call, n, text)
 	}
 	return err != nil
 }
