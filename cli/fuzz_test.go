@@ -99,6 +99,7 @@ func canonical(o *Options) []string {
 func addTriggers(add func(bool, ...string), o *Options) {
 	r := &o.Rules
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+	whole := func(v float64) string { return strconv.FormatFloat(v, 'f', 0, 64) }
 	side := func(name string, below bool) string {
 		if below {
 			return name + "l"
@@ -118,10 +119,10 @@ func addTriggers(add func(bool, ...string), o *Options) {
 		add(len(lists[below]) > 0, side("-m", below), strings.Join(lists[below], ","))
 	}
 	for _, b := range r.Threads {
-		add(true, "-tc", number(b.Value))
+		add(true, "-tc", whole(b.Value))
 	}
 	for _, b := range r.Files {
-		add(true, "-fc", number(b.Value))
+		add(true, "-fc", whole(b.Value))
 	}
 	for _, c := range r.Counters {
 		add(true, side("-p", c.Below), c.Name, number(c.Value))

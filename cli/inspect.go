@@ -2,12 +2,12 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -183,26 +183,17 @@ func writeReport(o *inspectOptions, write func(io.Writer) error) error {
 	if err := replaceable(o); err != nil {
 		return err
 	}
-	t, err := fsys.CreateTemp(filepath.Dir(o.Out))
-	if err != nil {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	defer t.Discard()
-	w := bufio.NewWriter(t)
-	if err = write(w); err == nil {
-		err = w.Flush()
+	flags := fsys.Durable
+	if o.Overwrite {
+		flags |= fsys.Overwrite
 	}
-	if err == nil {
-		err = t.Sync()
-	}
-	if err == nil {
-		err = t.Link(o.Out, o.Overwrite)
-	}
+	err := fsys.WriteFile(o.Out, b.Bytes(), 0o600, flags)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("write report: %s is there already: give another name, or -o to overwrite it", o.Out)
-	}
-	if err == nil {
-		err = fsys.SyncDir(filepath.Dir(o.Out))
 	}
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)

@@ -76,7 +76,8 @@ func (a *arming) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The last crash is told even where the next cannot be dumped.
+	// The last crash is told even where the next cannot be dumped, unless the
+	// settings are damaged: they say where its dump is.
 	report, err := a.manager(set).AfterBoot()
 	if err != nil {
 		a.console.Warning(err.Error())

@@ -102,7 +102,7 @@ func (g *guestTest) wantFullText(at time.Time, small, told string) {
 	g.t.Logf("%s", text)
 	crash := "the kernel crashed at " + clock
 	const room = "the automatic dump found no room: it needed "
-	for _, want := range []string{"Last did not fit  at " + clock + ", a dump of ", "the space is as large as memory until ", crash, room, "; small dump " + small} {
+	for _, want := range []string{"Last did not fit  at " + clock + ", a dump of ", "the space is to be as large as memory until ", crash, room, "; small dump " + small} {
 		if !strings.Contains(text, want) {
 			g.t.Errorf("the status does not say %q:\n%s", want, text)
 		}

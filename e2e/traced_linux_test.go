@@ -140,3 +140,24 @@ func TestTwoDumps(t *testing.T) {
 		t.Errorf("error %q", e.Message)
 	}
 }
+
+// TestTwoDumpsOfWaiting has two procdumps dump a process whose only thread waits
+// in the kernel: one is slow to stop it, and the other waits for that.
+func TestTwoDumpsOfWaiting(t *testing.T) {
+	need.Root(t)
+	v := victims.Start(t, "trouble")
+	if err := v.Send("vfork 6000"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(limit); v.State() != 'D'; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("state %c", v.State())
+		}
+	}
+	all := []*watcher{watch(t, "-mm", pidArg(v), "FOLDER"), watch(t, "-mm", pidArg(v), "FOLDER")}
+	for _, w := range all {
+		if code := w.end(); code != 0 || len(w.events("complete")) != 1 {
+			t.Errorf("exit code %d; %s%s", code, w.transcript(), &w.errs)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"procdump/kdump"
 	"procdump/kdump/vmcore"
+	"procdump/kernel/layout"
 	"procdump/kernel/pages"
 )
 
@@ -27,11 +28,27 @@ func Open(root Root) (*Source, error) {
 		return s, nil
 	}
 	s.files = append(s.files, flags)
-	s.pages = pages.NewFlags(flags)
+	table := pages.NewFlags(flags)
+	table.Structs = s.structs()
+	s.pages = table
 	if guests := s.findGuests(root); guests.Len() > 0 {
 		s.pages = &pages.Overlay{Source: s.pages, Guests: guests}
 	}
 	return s, nil
+}
+
+// structs prepares to read the kernel's descriptions of pages. It returns nil
+// where they cannot be found: the table of flags alone says enough of most pages.
+func (s *Source) structs() *pages.Structs {
+	k, err := layout.Open(s.dump)
+	if err != nil {
+		return nil
+	}
+	structs, err := pages.NewStructs(k, pages.StructOptions{NoTypes: true})
+	if err != nil {
+		return nil
+	}
+	return structs
 }
 
 // OpenMemory opens the running kernel without the uses of its pages, which

@@ -246,7 +246,7 @@ func (b *builder) addLog() {
 	// Each of three rings may wrap, which makes two pieces of data and one or
 	// two of zeros, and each pointer is one of its own.
 	const headers = 14 * phdrSize
-	limit := b.room(0)
+	limit := b.room(b.padding(b.mem.dataSize()))
 	t, err := b.k.LogTail(uint64(max(limit-b.mem.cost-headers, 0)))
 	if err != nil {
 		b.miss("log: %v", err)

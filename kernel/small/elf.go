@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 
 	"procdump/arch"
 	"procdump/kdump"
 	"procdump/kdump/vmcore"
+	"procdump/kernel/layout"
 )
 
 // Limits of the notes beside the JSON, in bytes of MaxSize.
@@ -202,24 +204,54 @@ func (b *builder) encode(notes []byte) []byte {
 	le.PutUint16(head[54:], phdrSize)
 	le.PutUint16(head[56:], uint16(1+len(b.mem.list)))
 	off := uint64(ehdrSize + phdrSize*(1+len(b.mem.list)))
-	program := func(typ, flags uint32, va, pa, filesz, memsz uint64) {
+	program := func(typ, flags uint32, off, va, pa, filesz, memsz uint64) {
 		head = le.AppendUint32(le.AppendUint32(head, typ), flags)
 		for _, v := range []uint64{off, va, pa, filesz, memsz, 0} {
 			head = le.AppendUint64(head, v)
 		}
-		off += filesz
 	}
-	program(vmcore.PT_NOTE, 0, 0, 0, uint64(len(notes)), uint64(len(notes)))
+	program(vmcore.PT_NOTE, 0, off, 0, 0, uint64(len(notes)), uint64(len(notes)))
+	off += uint64(len(notes))
+	var contents []byte
+	offs := make([]uint64, len(b.mem.list))
+	log, rest := b.fileOrder()
+	for _, i := range append(log, rest...) {
+		offs[i] = off + uint64(len(contents))
+		contents = append(contents, b.mem.list[i].data...)
+	}
+	if len(log) > 0 {
+		behind := 0
+		for _, i := range rest {
+			behind += len(b.mem.list[i].data)
+		}
+		room := max(0, b.budget-int(off)-len(contents))
+		contents = append(contents, make([]byte, min(b.padding(behind), room))...)
+	}
 	for i := range b.mem.list {
 		p := &b.mem.list[i]
-		program(vmcore.PT_LOAD, vmcore.PF_R|vmcore.PF_W|vmcore.PF_X, p.va, p.pa, uint64(len(p.data)), p.size())
+		program(vmcore.PT_LOAD, vmcore.PF_R|vmcore.PF_W|vmcore.PF_X, offs[i], p.va, p.pa, uint64(len(p.data)), p.size())
 	}
-	out := append(head, notes...)
-	for i := range b.mem.list {
-		out = append(out, b.mem.list[i].data...)
-	}
-	return out
+	return slices.Concat(head, notes, contents)
 }
+
+// fileOrder is the order of the pieces' contents in the file: the log's come
+// first. Crash reads the log by whole pages, also where a piece ends within one,
+// and fails if the file ends there.
+func (b *builder) fileOrder() (log, rest []int) {
+	for i := range b.mem.list {
+		p := &b.mem.list[i]
+		if b.tail != nil && slices.ContainsFunc(b.tail.Buffers, func(r layout.Range) bool { return p.va < r.End() && r.Addr < p.end() }) {
+			log = append(log, i)
+		} else {
+			rest = append(rest, i)
+		}
+	}
+	return log, rest
+}
+
+// padding is how many bytes must follow the last piece in the file, so that a
+// whole page can be read where the log ends, n bytes before that piece's end.
+func (b *builder) padding(n int) int { return max(0, 4096-n) }
 
 func elfMachine(m arch.Machine) uint16 {
 	if m == arch.ARM64 {

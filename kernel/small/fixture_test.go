@@ -2,6 +2,7 @@ package small_test
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -421,5 +422,23 @@ func (w *world) dump(t testing.TB, o small.Options) (*small.Report, *kdump.Dump)
 	if d.Incomplete {
 		t.Error("the file ends early")
 	}
+	if o.Budget == 0 {
+		wantPages(t, b.Bytes())
+	}
 	return r, d
+}
+
+// wantPages checks that whole pages can be read of what ends within one, which
+// is the log, as crash(8) does: the file does not end there.
+func wantPages(t testing.TB, file []byte) {
+	t.Helper()
+	f, err := elf.NewFile(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range f.Progs {
+		if end := int(p.Off + p.Filesz); p.Type == elf.PT_LOAD && p.Filesz > 0 && p.Memsz > p.Filesz && len(file)-end < 4096 {
+			t.Errorf("%d bytes of the file come behind the log at %#x", len(file)-end, p.Vaddr)
+		}
+	}
 }

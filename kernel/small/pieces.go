@@ -35,6 +35,9 @@ type pieces struct {
 	err   error // why the first byte that could not be read could not
 }
 
+// dataSize is how many bytes the contents of all pieces take in the file.
+func (p *pieces) dataSize() int { return p.cost - phdrSize*len(p.list) }
+
 // add reads n bytes at va, less what is there already, while the cost stays
 // within limit. It returns how many bytes from va on are there, up to the first
 // that is not; what follows an unreadable page is there all the same.

@@ -389,7 +389,9 @@ func TestPieces(t *testing.T) {
 // FuzzSmall changes bytes of a kernel's memory: four bytes of input are an
 // offset in the image, a width and a value.
 func FuzzSmall(f *testing.F) {
-	f.Add(uint8(0), []byte{0, 0, 0, 0})
+	for how := range uint8(16) {
+		f.Add(how, []byte{0, 0, 0, 0})
+	}
 	f.Add(uint8(3), []byte{1, 16, 8, 255, 2, 0, 1, 7})
 	f.Fuzz(func(t *testing.T, how uint8, input []byte) {
 		m := usual

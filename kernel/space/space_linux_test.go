@@ -333,8 +333,12 @@ func TestReleaseElsewhere(t *testing.T) {
 }
 
 func TestStateDamaged(t *testing.T) {
+	other := filepath.Join(t.TempDir(), "other") // of somebody else
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, text := range []string{"", "{", "[]", `{"reserved": -1}`, `{"peak": 1e300}`, `{"needed": 9000000000000000000}`,
-		`{"file": "/etc/passwd"}`, `{"file": ".procdump-reserved"}`, "\x00\x00\x00\x00", strings.Repeat(" ", maxState+1)} {
+		fmt.Sprintf(`{"file": %q}`, other), `{"file": ".procdump-reserved"}`, "\x00\x00\x00\x00", strings.Repeat(" ", maxState+1)} {
 		m := manager(t, t.TempDir())
 		if err := os.MkdirAll(filepath.Dir(m.StateFile), 0o700); err != nil {
 			t.Fatal(err)
@@ -351,6 +355,9 @@ func TestStateDamaged(t *testing.T) {
 		}
 		if r := reserve(t, m); len(r.Warnings) > 0 {
 			t.Errorf("%.20q: %q the second time", text, r.Warnings)
+		}
+		if _, err := os.Lstat(other); err != nil {
+			t.Errorf("%.20q: %v", text, err)
 		}
 	}
 }

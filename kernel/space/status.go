@@ -106,7 +106,7 @@ func (s *Status) Lines() []Line {
 			text += ", a dump of " + size(s.NeededBytes)
 		}
 		if !s.GrownUntil.IsZero() {
-			text += "; the space is as large as memory until " + clock(s.GrownUntil)
+			text += "; the space is to be as large as memory until " + clock(s.GrownUntil)
 		}
 		add("Last did not fit", "%s", text)
 	}

@@ -41,14 +41,14 @@ func (o *otherTracer) wait(ctx context.Context, err error) bool {
 		o.end, o.stood = now.Add(otherLimit), now
 	}
 	for ; now.Before(o.end); now = time.Now() {
-		tracer, stands := tracedBy(o.pid)
+		tracer, state := tracedBy(o.pid)
 		switch {
 		case tracer == 0:
 			o.tries++
 			return o.tries <= otherTries
 		case !isProcdump(tracer):
 			return false
-		case stands:
+		case state == 't', state == 'D': // it stands, or will when the kernel has done with it
 			o.stood = now
 		case now.Sub(o.stood) > otherRest:
 			return false
@@ -64,20 +64,23 @@ func (o *otherTracer) wait(ctx context.Context, err error) bool {
 }
 
 // tracedBy gives the thread that traces a process, or one of its threads, and
-// tells whether that stands still for it; 0: none.
-func tracedBy(pid int) (tracer int, stands bool) {
+// the state of that, which is t where it stands still for the tracer; 0: none.
+func tracedBy(pid int) (tracer int, state byte) {
 	ids, err := tids(pid)
 	if err != nil {
-		return 0, false
+		return 0, 0
 	}
 	for _, tid := range ids {
 		if tracer = tracerOf(tid); tracer == 0 {
 			continue
 		}
 		st, err := readStat(procPath(pid, "task", strconv.Itoa(tid), "stat"))
-		return tracer, err == nil && st.state == 't'
+		if err != nil {
+			return tracer, 0
+		}
+		return tracer, st.state
 	}
-	return 0, false
+	return 0, 0
 }
 
 // isProcdump tells whether a thread is one of another procdump.
@@ -96,6 +99,6 @@ func isProcdump(tid int) bool {
 // DumpedByOther tells of a process that was found traced whether another procdump
 // traces it for a dump, for whose end Stop waits, or nobody does any more.
 func DumpedByOther(pid int) bool {
-	tracer, stands := tracedBy(pid)
-	return tracer == 0 || stands && isProcdump(tracer)
+	tracer, state := tracedBy(pid)
+	return tracer == 0 || state == 't' && isProcdump(tracer)
 }
