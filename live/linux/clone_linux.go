@@ -36,15 +36,13 @@ type CloneOptions struct {
 	Want func(*snapshot.Region) bool
 	// Spool makes a file without a name for that copy.
 	Spool func() (*os.File, error)
+	// Copy tells that there is no room for a clone: what a pre-copy has left is
+	// copied at the stop, however much it is.
+	Copy bool
 }
 
-// Clone lets the process go on: from now on Process.Memory reads a copy of it
-// that the kernel made, page by page when one of the two writes to it. Threads
-// and all else of Process stay as they were read. Resume ends the copy.
-//
-// An error that is a *NoClone says why there is none, and the process stands as
-// before. Options.Clone must have been set.
-func (s *Stopped) Clone(o CloneOptions) error {
+// clone is Clone without a pre-copy.
+func (s *Stopped) clone(o CloneOptions) error {
 	s.mu.Lock()
 	if s.holder == nil || s.ended {
 		s.mu.Unlock()

@@ -34,6 +34,8 @@ type Memory struct {
 	kept  *kept
 	nopin bool
 
+	store *copyStore // of a process that was pre-copied; nil: it stands, or its clone does
+
 	mu      sync.Mutex
 	unknown map[uint64]snapshot.LeftOut // shared regions whose untouched pages cannot be seen, by address
 }
@@ -75,6 +77,7 @@ func (m *Memory) close() {
 	m.mem.Close()
 	m.scan.pagemap.Close()
 	m.kept.close()
+	m.store.close()
 }
 
 // moveTo makes the memory that of a clone, beside which something was kept.
@@ -136,6 +139,9 @@ func (m *Memory) Extents(r snapshot.Range) ([]snapshot.Extent, error) {
 func (m *Memory) part(r snapshot.Range, g *snapshot.Region) ([]snapshot.Extent, error) {
 	if m.kept.has(r.Addr) {
 		return m.kept.extents(r), nil
+	}
+	if m.store != nil {
+		return m.copied(r, g), nil
 	}
 	xs, err := m.scan.present(r)
 	if err != nil {
@@ -290,6 +296,10 @@ func (m *Memory) ReadExtents(p []byte, xs []snapshot.Extent) (bad []snapshot.Ran
 			if err := m.kept.read(p[off:off+x.Size], x.Range); err != nil {
 				return nil, err
 			}
+		case viaStore:
+			if err := m.store.read(p[off:off+x.Size], x.Range); err != nil {
+				return nil, fmt.Errorf("read copy of memory: %w", err)
+			}
 		case viaFile:
 			bad = append(bad, m.files.read(p[off:off+x.Size], x.Range, m.region(x.Addr))...)
 		case viaMem:
@@ -317,6 +327,7 @@ const (
 	viaMem                    // /proc/PID/mem
 	viaFile                   // the file behind the mapping
 	viaKept                   // what was kept beside a clone
+	viaStore                  // a copy of memory
 	asZero
 )
 
@@ -327,6 +338,8 @@ func (m *Memory) way(x snapshot.Extent) readWay {
 		return asZero
 	case m.kept.has(x.Addr):
 		return viaKept
+	case m.store != nil && g != nil && g.Anonymous():
+		return viaStore
 	case x.Kind&(snapshot.ExtentPresent|snapshot.ExtentSwapped) == 0 && m.files.open(g) != nil:
 		return viaFile
 	case m.nopin || g != nil && g.Perm&snapshot.Read == 0:

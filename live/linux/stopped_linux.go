@@ -174,6 +174,7 @@ func (s *Stopped) readRegions(t *Target, mm int) error {
 		}
 	}
 	t.flagRemote(regions)
+	t.precopy.disown(regions)
 	p := s.Process
 	p.Regions = regions
 	texts := map[string][]byte{"maps": text}

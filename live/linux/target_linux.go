@@ -39,6 +39,7 @@ type Target struct {
 	threads map[int]snapshot.Thread // by TID
 	files   *backing
 	clone   *cloning // nil: not asked for
+	precopy *precopy // nil: none
 }
 
 // Open reads what is slow to read, while the process runs. It needs the rights
@@ -254,6 +255,7 @@ func (t *Target) refresh() {
 		}
 		if smaps, err := readSmaps(procPath(t.mm, "smaps")); err == nil && len(smaps) > 0 {
 			t.flagRemote(smaps)
+			t.precopy.disown(smaps)
 			t.smaps = smaps
 		}
 	}
@@ -267,4 +269,7 @@ func (t *Target) sameProgram(mm int) bool {
 }
 
 // Close gives back what Open took.
-func (t *Target) Close() { t.files.close() }
+func (t *Target) Close() {
+	t.precopy.end()
+	t.files.close()
+}

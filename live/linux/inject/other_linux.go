@@ -18,6 +18,9 @@ func (*Seat) Subreaper() (bool, error) { return false, nil }
 // Copy is never called.
 func (*Seat) Copy(bool) (*Copy, error) { return nil, nil }
 
+// Userfault is never called.
+func (*Seat) Userfault(func(pid, fd int) error) error { return nil }
+
 // Discard is never called.
 func (*Seat) Discard(*Copy) {}
 
