@@ -39,8 +39,16 @@ type Cloner interface {
 
 // CloneOptions say what of a process's memory will be read from its clone.
 type CloneOptions struct {
-	Want  func(*snapshot.Region) bool
-	Spool func() (*os.File, error) // makes a file for memory that a clone does not have
+	Want   func(*snapshot.Region) bool
+	Spool  func() (*os.File, error) // makes a file for memory that a clone does not have
+	NoRoom string                   // why there is not memory enough for a clone; "": there is
+}
+
+// PreCopy asks for a copy of a process's memory that is made while it runs, in a
+// file beside the dump. It takes the place of a clone.
+type PreCopy struct {
+	CloneOptions
+	Refused func(why string) // is told if there is none
 }
 
 // clone clones the source if that is to be, and says in the snapshot why not if
@@ -52,7 +60,7 @@ func (j *Job) clone(src Source) error {
 	p := src.Snapshot()
 	err := fmt.Errorf("it cannot be cloned in this state: %w", errors.ErrUnsupported)
 	if c, ok := src.(Cloner); ok {
-		err = c.Clone(CloneOptions{Want: j.wanted, Spool: j.newSpool})
+		err = c.Clone(j.CloneOptions())
 	}
 	switch {
 	case err == nil:
@@ -77,6 +85,31 @@ func Avoided(why string) error {
 // Stood says why a process stood while it was copied.
 func Stood(why string) string { return "not taken from a clone, it stood while it was copied: " + why }
 
+// CloneOptions are those of the job's source.
+func (j *Job) CloneOptions() CloneOptions {
+	return CloneOptions{Want: j.wanted, Spool: j.newSpool, NoRoom: j.NoRoom}
+}
+
+// RoomForPreCopy tells why there is not disk enough for a copy of the process's
+// memory beside the dumps; "": there is.
+func (j *Job) RoomForPreCopy(p *snapshot.Process) string {
+	folder := j.spoolFolder()
+	need := j.needs(p)[folder]
+	for i := range p.Regions {
+		if g := &p.Regions[i]; g.Anonymous() && j.wanted(g) {
+			need += min(g.Size, g.Resident+g.Swapped)
+		}
+	}
+	free, err := fsys.Free(folder)
+	if err != nil || need <= uint64(free) {
+		return ""
+	}
+	return fmt.Sprintf("its memory is copied to a file beside the dump first: in %s both need about %s, and %s are free", folder, Bytes(need), Bytes(uint64(free)))
+}
+
+// NotPreCopied says why a process was not copied while it ran.
+func NotPreCopied(why string) string { return "not copied while it ran (-r live): " + why }
+
 // small tells whether all dumps are.
 func (j *Job) small() bool {
 	return !slices.ContainsFunc(j.Outputs, func(o Output) bool { return !o.Select.Kind.Small() })
@@ -88,10 +121,12 @@ func (j *Job) wanted(g *snapshot.Region) bool {
 }
 
 func (j *Job) newSpool() (*os.File, error) {
-	t, err := fsys.CreateTemp(j.Outputs[len(j.Outputs)-1].Mask.Folder())
+	t, err := fsys.CreateTemp(j.spoolFolder())
 	if err != nil {
 		return nil, err
 	}
-	j.spool = t
+	j.spools = append(j.spools, t)
 	return t.File, nil
 }
+
+func (j *Job) spoolFolder() string { return j.Outputs[len(j.Outputs)-1].Mask.Folder() }

@@ -56,8 +56,11 @@ type Job struct {
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(done, total uint64)
 
-	files []*fsys.Temp
-	spool *fsys.Temp // memory that a clone does not have; nil: not needed
+	// NoRoom says why there is not memory enough for a clone; "": there is.
+	NoRoom string
+
+	files  []*fsys.Temp
+	spools []*fsys.Temp // copies of memory
 }
 
 // Sidecar makes the content of a file beside a dump, and its name's suffix.
@@ -81,15 +84,7 @@ type Result struct {
 // Prepare makes the files and checks that there is room for them, before the
 // process is stopped. p needs no memory. Discard must be called in the end.
 func (j *Job) Prepare(p *snapshot.Process) error {
-	need := map[string]uint64{}
-	for _, o := range j.Outputs {
-		n := dumpkind.Estimate(p, o.Select)
-		if o.Mask.Compress() {
-			n /= 2 // what a usual process compresses to; a full disk is found out later, too
-		}
-		need[o.Mask.Folder()] += n
-	}
-	for folder, n := range need {
+	for folder, n := range j.needs(p) {
 		free, err := fsys.Free(folder)
 		if err != nil {
 			continue // unknown here
@@ -109,6 +104,19 @@ func (j *Job) Prepare(p *snapshot.Process) error {
 	return nil
 }
 
+// needs is about how many bytes the outputs will take in each folder.
+func (j *Job) needs(p *snapshot.Process) map[string]uint64 {
+	need := map[string]uint64{}
+	for _, o := range j.Outputs {
+		n := dumpkind.Estimate(p, o.Select)
+		if o.Mask.Compress() {
+			n /= 2 // what a usual process compresses to; a full disk is found out later, too
+		}
+		need[o.Mask.Folder()] += n
+	}
+	return need
+}
+
 // Estimate is about how many bytes all outputs together will hold.
 func (j *Job) Estimate(p *snapshot.Process) (n uint64) {
 	for _, o := range j.Outputs {
@@ -123,8 +131,8 @@ func (j *Job) Discard() {
 		f.Discard()
 	}
 	j.files = nil
-	if j.spool != nil {
-		j.spool.Discard()
+	for _, t := range j.spools {
+		t.Discard()
 	}
 }
 

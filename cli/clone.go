@@ -31,7 +31,10 @@ func (s *session) choose(j *capture.Job, p *snapshot.Process, noClone string) er
 		return nil
 	}
 	if noClone == "" {
-		noClone = monitor.RoomForClone(p)
+		// A pre-copy needs no memory.
+		if j.NoRoom = monitor.RoomForClone(p); !o.PreCopy {
+			noClone = j.NoRoom
+		}
 	}
 	switch {
 	case noClone == "" && o.Avoid:
@@ -44,4 +47,16 @@ func (s *session) choose(j *capture.Job, p *snapshot.Process, noClone string) er
 		s.stood = noClone
 	}
 	return nil
+}
+
+// preCopy asks for a copy that is made while the process runs; nil: none is
+// wanted, or there is a reason against it.
+func (s *session) preCopy(j *capture.Job, p *snapshot.Process) *capture.PreCopy {
+	if !s.run.o.PreCopy || j.Method == capture.Stand {
+		return nil
+	}
+	if s.refusedCopy = j.RoomForPreCopy(p); s.refusedCopy != "" {
+		return nil
+	}
+	return &capture.PreCopy{CloneOptions: j.CloneOptions(), Refused: func(why string) { s.refusedCopy = why }}
 }

@@ -66,6 +66,9 @@ var goodCommands = []struct {
 	{"-at 30 1", func(o *Options) { o.TimeLimit = 30 * time.Second }},
 	{"-r 1", func(o *Options) { o.Clone, o.Clones = CloneAlways, 1 }}, // the process 1
 	{"-r 3 -a 1", func(o *Options) { o.Clone, o.Clones, o.Avoid = CloneAlways, 3, true }},
+	{"-ma -r live 1", func(o *Options) {
+		o.Kinds, o.Clone, o.Clones, o.PreCopy = []dumpkind.Kind{dumpkind.Full}, CloneAlways, 1, true
+	}},
 	{"-ma -r 0 1", func(o *Options) { o.Kinds, o.Clone = []dumpkind.Kind{dumpkind.Full}, CloneNever }},
 	{"-o -z -json 1", func(o *Options) { o.Overwrite, o.Compress, o.JSON = true, true, true }},
 	{"-format MiniDump 1", func(o *Options) { o.Format = capture.FormatMinidump }},
@@ -391,6 +394,10 @@ func TestOptionalNumber(t *testing.T) {
 		{"-e notepad", "notepad", ""},
 		{"-r 3", "3", ""},
 		{"-r 3 1", "1", ""},
+		{"-r live 1", "1", ""},
+		{"-r LIVE -ma", "LIVE", ""}, // a process of that name
+		{"-e live", "live", ""},
+		{"-e live x", "live", "x"},
 		{"-e 1 -r 3", "3", ""},
 		{"-e 1 -r 3 notepad", "notepad", ""},
 		{"-ma -e -r 2 1234 x", "1234", "x"},

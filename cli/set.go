@@ -94,10 +94,16 @@ func setTimeLimit(o *Options, v []string) *UsageError {
 	return err
 }
 
-// setClones reads the number of -r, which is there or not.
+// liveWord is what -r takes in place of a number.
+const liveWord = "live"
+
+// setClones reads the number of -r, which is there or not, or liveWord.
 func setClones(o *Options, v []string) *UsageError {
 	o.Clone, o.Clones = CloneAlways, 1
 	if len(v) == 0 {
+		return nil
+	}
+	if o.PreCopy = strings.EqualFold(v[0], liveWord); o.PreCopy {
 		return nil
 	}
 	n, err := number("-r", "number of clones", v[0], 0, maxClones)

@@ -91,6 +91,9 @@ func (r *run) settings(scope monitor.Scope) []Setting {
 		if o.Avoid {
 			text += ", or no dump"
 		}
+		if o.PreCopy {
+			add("Pre-copy", "Enabled")
+		}
 		add("Clone", text)
 	}
 	return out

@@ -38,9 +38,11 @@ type spec struct {
 	also string // another spelling, "" if none
 
 	// values are the names of the values that must follow. optional, if there,
-	// is a one-digit number that may follow (see parser.takeOptional).
+	// is a one-digit number that may follow, or the word instead of it (see
+	// parser.takesOptional).
 	values   []string
 	optional string
+	word     string
 	launch   bool // PROGRAM and all that follows it are values too
 	repeat   bool // a switch with values may be given more than once
 
@@ -112,13 +114,16 @@ var switches = []spec{
 		help: "look every MS milliseconds (250; 1000 from 100 processes on)"},
 	{name: "cooldown", values: []string{"SEC"}, section: secWhen, set: setCooldown,
 		help: "no trigger of a process counts for SEC seconds after its dump"},
-	{name: "r", optional: "0..5", section: secWhen, set: setClones,
+	{name: "r", optional: "0..5", word: liveWord, section: secWhen, set: setClones,
 		help: "let the process run on: dump from a clone of it (at most 1..5)",
 		more: "The process stands only until the kernel has made a copy-on-write clone, some 30 ms for a GiB of 4-KiB pages. Without " +
 			"-r a clone is made where a dump of more than 256 MB is to be taken (-ma, -mp, -mc) and it is safe; 0 forbids it. The " +
 			"number is how many clones there are at a time. Where a clone is not safe (a seccomp filter, a userfaultfd, memory or " +
 			"a limit of processes that would not do, a vfork under way) the process stands while it is copied, and the dump says " +
-			"why. Small dumps (-mm, -mt) are in memory sooner than a clone would be made, and do without."},
+			"why. Small dumps (-mm, -mt) are in memory sooner than a clone would be made, and do without. With live the memory " +
+			"is copied while the process runs, and what it writes to meanwhile again, until little is left: only that is copied " +
+			"while it stands (Linux 6.7). Its pause depends on how fast it writes, not on its size, and no memory is needed, but " +
+			"as much disk again as the dump takes. Where that cannot be, the dump says why, and is taken from a clone."},
 	{name: "a", section: secWhen, set: on(func(o *Options) { o.Avoid = true }),
 		help: "with -r: rather no dump than one for which the process stands",
 		more: "A trigger is skipped, with its reason, if there can be no clone or the clones of -r are all in use."},
@@ -254,7 +259,11 @@ func (s *spec) usage() string {
 		u += " " + v
 	}
 	if s.optional != "" {
-		u += " [" + s.optional + "]"
+		u += " [" + s.optional
+		if s.word != "" {
+			u += "|" + s.word
+		}
+		u += "]"
 	}
 	if s.launch {
 		u += " [ARG...]"

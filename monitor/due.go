@@ -29,8 +29,9 @@ type Due struct {
 
 // Prepare is told what is known of a process before it is stopped, where it runs
 // on until then. noClone says what stands against cloning it, as far as is known
-// by now; "": nothing. If it fails so does the stop.
-type Prepare func(p *snapshot.Process, noClone string) error
+// by now; "": nothing. If it fails so does the stop. What it returns asks for a
+// copy that is made before the stop; nil: none is wanted.
+type Prepare func(p *snapshot.Process, noClone string) (*capture.PreCopy, error)
 
 // stopper makes a process stand still.
 type stopper func(ctx context.Context, prepare Prepare) (capture.Source, error)

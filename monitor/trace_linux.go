@@ -208,9 +208,13 @@ func happeningOf(e *linux.TraceEvent) happening {
 		if err != nil {
 			return nil, err
 		}
-		if err := prepare(s.Process, s.NoClone()); err != nil {
+		pre, err := prepare(s.Process, s.NoClone())
+		if err != nil {
 			s.Resume()
 			return nil, err
+		}
+		if pre != nil {
+			pre.Refused("it stands already, at what triggered the dump")
 		}
 		return source{s}, nil
 	}

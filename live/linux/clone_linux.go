@@ -36,9 +36,10 @@ type CloneOptions struct {
 	Want func(*snapshot.Region) bool
 	// Spool makes a file without a name for that copy.
 	Spool func() (*os.File, error)
-	// Copy tells that there is no room for a clone: what a pre-copy has left is
-	// copied at the stop, however much it is.
-	Copy bool
+	// NoRoom says why there is not memory enough for a clone; "": there is.
+	// Without it there is none, and what a pre-copy has left is copied at the
+	// stop, however much that is.
+	NoRoom string
 }
 
 // clone is Clone without a pre-copy.

@@ -37,7 +37,7 @@ func preCopied(t *testing.T, pid int) *Stopped {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Resume() })
-	o.Copy = true
+	o.NoRoom = "the test wants none"
 	if err := s.Clone(o); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,9 @@ func TestPreCopyIsTheStop(t *testing.T) {
 // what is read from its copy.
 func TestPreCopyIsTheMemory(t *testing.T) {
 	v := victims.Start(t, "threads")
-	want := content(t, stop(t, v.PID, Options{}).Process)
+	stopped := stop(t, v.PID, Options{})
+	want := content(t, stopped.Process)
+	stopped.Resume()
 	got := content(t, preCopied(t, v.PID).Process)
 	for r, text := range want {
 		if got[r] != text && !strings.HasPrefix(text, "[stack]") && !strings.HasPrefix(text, "[vvar") {

@@ -17,11 +17,15 @@ import (
 // An error that is a *NoClone says why there is none, and the process stands as
 // before. Options.Clone must have been set.
 func (s *Stopped) Clone(o CloneOptions) error {
-	if s.target == nil || s.target.precopy == nil {
+	switch {
+	case s.target != nil && s.target.precopy != nil:
+	case o.NoRoom != "":
+		return noClone("%s", o.NoRoom)
+	default:
 		return s.clone(o)
 	}
 	atMost := s.little()
-	if o.Copy {
+	if o.NoRoom != "" {
 		atMost = 0
 	}
 	err := s.settle(o, atMost)
@@ -32,16 +36,13 @@ func (s *Stopped) Clone(o CloneOptions) error {
 	switch err := s.clone(o); {
 	case err == nil:
 		s.target.precopy.end()
-		s.Process.Info.Warnings = append(s.Process.Info.Warnings, NotPreCopied(much.Why))
+		s.Process.Info.Warnings = append(s.Process.Info.Warnings, "it was cloned after all (-r live): "+much.Why)
 		return nil
 	case !errors.Is(err, errors.ErrUnsupported):
 		return err
 	}
 	return s.settle(o, 0)
 }
-
-// NotPreCopied says why a process was not copied while it ran.
-func NotPreCopied(why string) string { return "not copied while it ran (-r live): " + why }
 
 // little is how many bytes are sooner copied than the process is cloned.
 func (s *Stopped) little() uint64 {
