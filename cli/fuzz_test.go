@@ -78,6 +78,7 @@ func canonical(o *Options) []string {
 	add(o.Kill, "-k")
 	add(o.Clone != CloneGently, "-r", fmt.Sprint(o.Clones))
 	add(o.Avoid, "-a")
+	add(o.Throttle > 0, "-throttle", fmt.Sprint(o.Throttle>>20))
 	add(o.Live, "-live")
 	addTriggers(add, o)
 	if o.Group {

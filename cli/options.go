@@ -60,10 +60,11 @@ type Options struct {
 	Tree  bool // -pt: descendants too
 	Kill  bool // -k: after the dump, or the clone
 
-	Clone  CloneChoice // -r
-	Clones int         // of -r: how many at a time
-	Avoid  bool        // -a
-	Live   bool        // -live: a view of the watched values
+	Clone    CloneChoice // -r
+	Clones   int         // of -r: how many at a time
+	Avoid    bool        // -a
+	Throttle uint64      // -throttle, in bytes a second; 0: none
+	Live     bool        // -live: a view of the watched values
 
 	Rules     monitor.Rules  // none of them a trigger: dumps at once
 	Limits    monitor.Limits // PerProcess is at least 1
