@@ -52,10 +52,10 @@ type PreCopy struct {
 }
 
 // clone clones the source if that is to be, and says in the snapshot why not if
-// it cannot be. The error is for every dump.
-func (j *Job) clone(src Source) error {
+// it cannot be. The Pacer is for the copy, the error is for every dump.
+func (j *Job) clone(src Source) (*Pacer, error) {
 	if j.Method == Stand || j.small() {
-		return nil
+		return nil, nil
 	}
 	p := src.Snapshot()
 	err := fmt.Errorf("it cannot be cloned in this state: %w", errors.ErrUnsupported)
@@ -67,14 +67,14 @@ func (j *Job) clone(src Source) error {
 		if j.Cloned != nil {
 			j.Cloned()
 		}
-		return nil
+		return j.Pacer, nil
 	case !errors.Is(err, errors.ErrUnsupported):
-		return err
+		return nil, err
 	case j.Method == CloneOnly:
-		return Avoided(err.Error())
+		return nil, Avoided(err.Error())
 	}
 	p.Info.Warnings = append(p.Info.Warnings, Stood(err.Error()))
-	return nil
+	return nil, nil
 }
 
 // Avoided is the error of a dump that was not taken because there is no clone.

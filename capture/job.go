@@ -50,6 +50,9 @@ type Job struct {
 	Sidecars []Sidecar
 	// Method says how a dump that is not small is taken.
 	Method Method
+	// Pacer, if not nil, paces what is copied while the process runs on: from a
+	// clone. While it stands every moment counts.
+	Pacer *Pacer
 	// Cloned, if not nil, is called when there is a clone: the process is not
 	// needed any more.
 	Cloned func()
@@ -178,7 +181,7 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 		// small one gains nothing.
 		held = math.MaxUint64
 	}
-	noClone := j.clone(src)
+	pace, noClone := j.clone(src)
 	for i, o := range j.Outputs {
 		results[i].Output = o
 		dumps[i] = &dump{res: &results[i], file: j.files[i]}
@@ -198,7 +201,7 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 	dumps = slices.DeleteFunc(dumps, func(d *dump) bool { return d.res.Err != nil })
 	meter := newMeter(dumps, j.Progress)
 	for _, d := range dumps {
-		d.fail(cause(d.copy(ctx, meter)))
+		d.fail(cause(d.copy(ctx, pace, meter)))
 		if ctx.Err() != nil && !d.sel.Buffered {
 			d.fail(context.Cause(ctx)) // the process may have gone on meanwhile
 		}
@@ -286,12 +289,12 @@ func (d *dump) lay() error {
 }
 
 // copy writes the memory.
-func (d *dump) copy(ctx context.Context, m *meter) error {
+func (d *dump) copy(ctx context.Context, pace *Pacer, m *meter) error {
 	if d.res.Err != nil {
 		return nil
 	}
 	mem := d.sel.Process.Memory
-	bad, err := d.out.copy(ctx, mem, d.layout.Placements(), m)
+	bad, err := d.out.copy(ctx, mem, d.layout.Placements(), pace, m)
 	info := &d.sel.Process.Info
 	if mem, ok := mem.(snapshot.PartlySeen); ok {
 		info.LeftOut = append(info.LeftOut, d.selected(mem.Unknown())...)

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"slices"
+
 	"procdump/capture"
+	"procdump/dumpkind"
 	"procdump/monitor"
 	"procdump/snapshot"
 )
@@ -13,15 +16,20 @@ const gentleFrom = 256 << 20
 
 // mayClone tells whether a clone may be made at all.
 func (r *run) mayClone() bool {
-	if r.o.Clone == CloneNever {
-		return false
+	return r.o.Clone != CloneNever && r.o.large()
+}
+
+// large tells whether a dump may be large.
+func (o *Options) large() bool {
+	return slices.ContainsFunc(o.Kinds, func(k dumpkind.Kind) bool { return !k.Small() })
+}
+
+// pacer is nil without -throttle.
+func (o *Options) pacer() *capture.Pacer {
+	if o.Throttle == 0 {
+		return nil
 	}
-	for _, k := range r.o.Kinds {
-		if !k.Small() {
-			return true
-		}
-	}
-	return false
+	return capture.NewPacer(o.Throttle)
 }
 
 // choose says how the memory is taken. noClone is what stands against a clone.

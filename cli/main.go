@@ -57,7 +57,7 @@ func Main(args []string, out, errOut *os.File) int {
 	console := NewConsole(ConsoleConfig{Out: out, Err: errOut, JSON: o.JSON, Width: func() int { return fsys.TerminalWidth(errOut) }})
 	defer console.Close()
 	console.Start(append([]string{"procdump"}, args...))
-	r := &run{o: o, args: args, console: console}
+	r := &run{o: o, args: args, console: console, pacer: o.pacer()}
 	return r.run(ctx)
 }
 

@@ -63,9 +63,10 @@ type Options struct {
 	Clone  CloneChoice // -r
 	Clones int         // of -r: how many at a time
 	// PreCopy is -r live: memory is copied while the process runs, if that can be.
-	PreCopy bool
-	Avoid   bool // -a
-	Live    bool // -live: a view of the watched values
+	PreCopy  bool
+	Avoid    bool   // -a
+	Throttle uint64 // -throttle, in bytes a second; 0: none
+	Live     bool   // -live: a view of the watched values
 
 	Rules     monitor.Rules  // none of them a trigger: dumps at once
 	Limits    monitor.Limits // PerProcess is at least 1

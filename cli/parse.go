@@ -198,7 +198,7 @@ func (p *parser) takesOptional(word string) bool {
 // finish checks the whole and fills in what was not given.
 func (p *parser) finish() error {
 	for _, check := range []func(*parser) *UsageError{
-		checkCancel, checkCounters, checkPairs, checkInstall, checkUninstall, checkWait, checkLater, checkTarget, checkView64, checkPlatform,
+		checkCancel, checkCounters, checkPairs, checkThrottle, checkInstall, checkUninstall, checkWait, checkLater, checkTarget, checkView64, checkPlatform,
 	} {
 		if err := check(p); err != nil {
 			return err

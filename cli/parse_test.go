@@ -70,6 +70,12 @@ var goodCommands = []struct {
 		o.Kinds, o.Clone, o.Clones, o.PreCopy = []dumpkind.Kind{dumpkind.Full}, CloneAlways, 1, true
 	}},
 	{"-ma -r 0 1", func(o *Options) { o.Kinds, o.Clone = []dumpkind.Kind{dumpkind.Full}, CloneNever }},
+	{"-ma -throttle 20 1", func(o *Options) {
+		o.Kinds, o.Clone, o.Clones, o.Throttle = []dumpkind.Kind{dumpkind.Full}, CloneAlways, 1, 20<<20
+	}},
+	{"-mp -r 2 -throttle 1 1", func(o *Options) {
+		o.Kinds, o.Clone, o.Clones, o.Throttle = []dumpkind.Kind{dumpkind.MiniPlus}, CloneAlways, 2, 1<<20
+	}},
 	{"-o -z -json 1", func(o *Options) { o.Overwrite, o.Compress, o.JSON = true, true, true }},
 	{"-format MiniDump 1", func(o *Options) { o.Format = capture.FormatMinidump }},
 	{"-dc a~comment 1", func(o *Options) { o.Comment = "a comment" }},
@@ -235,6 +241,11 @@ var badCommands = []struct{ args, name, text string }{
 	{"-s 1.5 1", "-s", "not a number of seconds"},
 	{"-r 6 1", "-r", `"6" is not a number of clones from 0 to 5`},
 	{"-a 1", "-a", "needs -r"},
+	{"-ma -throttle 0 1", "-throttle", `"0" is not a number of MB a second from 1 to 1048576`},
+	{"-ma -r 0 -throttle 5 1", "-throttle", "cannot be combined with -r 0"},
+	{"-throttle 5 1", "-throttle", "a small one is copied while the process stands"},
+	{"-mt -mm -r -throttle 5 x", "-throttle", "paces large dumps"},
+	{"-ma -a -throttle 5 1", "-a", "needs -r"},
 	{"-r 0 -a 1", "-a", "cannot be combined with -r 0"},
 	{"-at 0 1", "-at", "from 1 to 604800"},
 	{"-at 1", "", "no target given"},

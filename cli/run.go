@@ -19,9 +19,10 @@ type run struct {
 	args     []string // as typed
 	console  *Console
 	mask     capture.Mask
-	launched atomic.Bool // -x has been told
-	kernel   *kernelSide // of -mk; nil if the kernel's memory cannot be had
-	several  bool        // there may be more than one process: lines name theirs
+	launched atomic.Bool    // -x has been told
+	kernel   *kernelSide    // of -mk; nil if the kernel's memory cannot be had
+	pacer    *capture.Pacer // of all dumps together
+	several  bool           // there may be more than one process: lines name theirs
 }
 
 // run does what the options ask for and returns the exit code.

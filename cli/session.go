@@ -157,7 +157,7 @@ func (s *session) job() (*capture.Job, []*DumpConsole) {
 	if o.KernelStacks {
 		j.Sidecars = []capture.Sidecar{kernelStacks, s.kernelDump}
 	}
-	j.Cloned = s.due.Cloned
+	j.Cloned, j.Pacer = s.due.Cloned, s.run.pacer
 	last := consoles[len(consoles)-1]
 	j.Progress = func(done, total uint64) { last.Progress(int64(done), int64(total)) }
 	return j, consoles

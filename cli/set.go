@@ -18,6 +18,8 @@ const (
 
 	maxClones = 5 // as in ProcDump
 
+	maxThrottle = 1 << 20 // a terabyte a second
+
 	defaultSeconds = 10 // of -s
 )
 
@@ -91,6 +93,13 @@ func setInterval(o *Options, v []string) *UsageError {
 func setTimeLimit(o *Options, v []string) *UsageError {
 	n, err := number("-at", "number of seconds", v[0], 1, maxSeconds)
 	o.TimeLimit = time.Duration(n) * time.Second
+	return err
+}
+
+// setThrottle takes megabytes as the triggers do: of 2^20 bytes.
+func setThrottle(o *Options, v []string) *UsageError {
+	n, err := number("-throttle", "number of MB a second", v[0], 1, maxThrottle)
+	o.Throttle = uint64(n) << 20
 	return err
 }
 

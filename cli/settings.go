@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"procdump/capture"
 	"procdump/internal/signals"
 	"procdump/monitor"
 )
@@ -95,6 +96,9 @@ func (r *run) settings(scope monitor.Scope) []Setting {
 			add("Pre-copy", "Enabled")
 		}
 		add("Clone", text)
+	}
+	if o.Throttle > 0 {
+		add("Copy at most", fmt.Sprintf("%s/s", capture.Bytes(o.Throttle)))
 	}
 	return out
 }

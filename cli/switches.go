@@ -127,6 +127,11 @@ var switches = []spec{
 	{name: "a", section: secWhen, set: on(func(o *Options) { o.Avoid = true }),
 		help: "with -r: rather no dump than one for which the process stands",
 		more: "A trigger is skipped, with its reason, if there can be no clone or the clones of -r are all in use."},
+	{name: "throttle", values: []string{"MB/S"}, section: secWhen, set: setThrottle,
+		help: "copy at most MB/S megabytes a second; dumps from a clone",
+		more: "For a machine that has other things to do: of all dumps together no more is read and written. The clone is there for " +
+			"longer, and what the process writes meanwhile takes memory. While a process stands nothing is paced, so this switch implies -r 1 " +
+			"where -r is not given, and a process that cannot be cloned is copied at full speed."},
 	{name: "k", section: secWhen, set: on(func(o *Options) { o.Kill = true }),
 		help: "kill the process after its last dump (SIGKILL)",
 		more: "With -n 3 that is the third one. A process of which a dump is still to come, or failed, lives on. Where the dump is " +
@@ -234,7 +239,6 @@ var switches = []spec{
 	{name: "pcl", values: []string{"COUNTER", "THRESHOLD"}, repeat: true, later: true},
 	{name: "restrack", later: true},
 	{name: "sr", values: []string{"N"}, later: true},
-	{name: "throttle", values: []string{"MB/S"}, later: true},
 	{name: "usegcore", later: true, more: "procdump writes its dumps itself"},
 	{name: "wer", later: true},
 }

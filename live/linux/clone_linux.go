@@ -107,14 +107,7 @@ func (s *Stopped) cloneable() error {
 
 // makeCopy clones the process. It runs on the thread that traces it.
 func (s *Stopped) makeCopy(k *kept) error {
-	tid, err := s.seatFor()
-	if err != nil {
-		return err
-	}
-	if filtered(s.target.PID, tid) {
-		return noClone("%s", whySeccomp)
-	}
-	room := s.room(tid, s.Process.Regions)
+	room := s.room(s.Process.Regions)
 	if room.Size == 0 {
 		return noClone("its stack has no room below what is in use")
 	}
@@ -123,21 +116,20 @@ func (s *Stopped) makeCopy(k *kept) error {
 	}
 	// The clone will find something else there: what is put onto the stack, and
 	// the processor that the kernel writes into the thread's struct rseq (rseq(2)).
-	other := []snapshot.Range{room}
-	if area, err := ptrace.RseqArea(tid); err == nil && area != 0 && !room.Contains(area) {
-		other = append(other, s.mem.pages(snapshot.Range{Addr: area, Size: 32}))
+	if err := k.keep(s.mem, room, nil); err != nil {
+		return noClone("%s: %v", whyUnkept, err)
 	}
-	for _, r := range other {
-		if err := k.keep(s.mem, r, nil); err != nil {
-			return noClone("memory of it that the clone changes cannot be read: %v", err)
+	seat, tid, err := s.sit(room)
+	if err != nil {
+		return err
+	}
+	if area, rerr := ptrace.RseqArea(tid); rerr == nil && area != 0 && !room.Contains(area) {
+		if kerr := k.keep(s.mem, s.mem.pages(snapshot.Range{Addr: area, Size: 32}), nil); kerr != nil {
+			err = noClone("%s: %v", whyUnkept, kerr)
 		}
 	}
-	seat, err := inject.Sit(s.thread(tid, room))
-	if err != nil {
-		return refused(err)
-	}
 	orphan := !s.ownInit() && s.target.clone.reaped
-	if orphan {
+	if err == nil && orphan {
 		var subreaper bool
 		if subreaper, err = seat.Subreaper(); subreaper {
 			orphan = false
@@ -177,20 +169,36 @@ func (s *Stopped) thread(tid int, room snapshot.Range) inject.Thread {
 	return inject.Thread{TID: tid, Machine: c.machine, Site: c.site, Room: room.Addr, RoomSize: room.Size, Options: s.holder.options()}
 }
 
-// seatFor chooses the thread that makes the calls: the first one of the
-// process, whose stack is used for it, or else any that stands because it was
-// told to. It runs on the thread that traces them.
-func (s *Stopped) seatFor() (int, error) {
-	best := 0
-	for _, h := range s.held {
-		if (best == 0 || h.tid == s.target.PID) && h.signal == 0 && interrupted(h.tid) {
-			best = h.tid
+const whyUnkept = "memory of it that the clone changes cannot be read"
+
+// maxSeats is how many threads are tried for one that is fit to make the calls.
+const maxSeats = 16
+
+// sit prepares a thread to make the calls: the first one of the process, whose
+// stack is used for it, or else any that stands because it was told to. It runs
+// on the thread that traces them.
+func (s *Stopped) sit(room snapshot.Range) (seat *inject.Seat, tid int, err error) {
+	err = noClone("every thread of it stands at a signal, an end, or a stop by job control")
+	first := slices.IndexFunc(s.held, func(h stopped) bool { return h.tid == s.target.PID })
+	tried := 0
+	for i := range s.held {
+		h := s.held[(max(0, first)+i)%len(s.held)]
+		if h.signal != 0 || !interrupted(h.tid) {
+			continue
+		}
+		if tried++; tried > maxSeats {
+			break
+		}
+		if filtered(s.target.PID, h.tid) {
+			err = noClone("%s", whySeccomp)
+			continue
+		}
+		var r *inject.Refusal
+		if seat, err = inject.Sit(s.thread(h.tid, room)); err == nil || !errors.As(err, &r) {
+			return seat, h.tid, err
 		}
 	}
-	if best == 0 {
-		return 0, noClone("every thread of it stands at a signal, an end, or a stop by job control")
-	}
-	return best, nil
+	return nil, 0, refused(err)
 }
 
 // interrupted tells whether a thread stands because its tracer has told it to.
@@ -204,19 +212,27 @@ func interrupted(tid int) bool {
 // (AMX) alone take 8 KiB.
 const roomWanted = 4 * inject.RoomFor
 
-// room finds the part of the process's first stack that is not in use, at its
-// end: whole pages. tid stands, and is one of its threads. It runs on the thread
-// that traces it.
-func (s *Stopped) room(tid int, regions []snapshot.Region) snapshot.Range {
+// room finds a part of the process's first stack that is not in use, at its end:
+// whole pages. Best is one that never was: where the stack pointer is tells
+// little of a thread that has left the stack for another one, as a signal
+// handler does. It runs on the thread that traces it.
+func (s *Stopped) room(regions []snapshot.Region) snapshot.Range {
 	i := slices.IndexFunc(regions, func(g snapshot.Region) bool { return g.Path == "[stack]" })
 	const both = snapshot.Read | snapshot.Write
-	if i < 0 || regions[i].Perm&both != both {
+	if i < 0 || regions[i].Perm&both != both || len(s.held) == 0 {
 		return snapshot.Range{}
 	}
-	g := regions[i].Range
+	g, tid := regions[i].Range, s.held[0].tid
 	low := snapshot.Range{Addr: g.Addr, Size: min(g.Size, roomWanted)}
-	// Below the stack pointer of a thread that stands in this stack, less the red
-	// zone, nothing is in use.
+	switch below := (snapshot.Range{Addr: g.Addr - roomWanted, Size: roomWanted}); {
+	case low.Size == roomWanted && s.blank(tid, low):
+		return low
+	case (i == 0 || regions[i-1].End()+roomWanted < below.Addr) && ptrace.Poke(tid, below.Addr, 0) == nil:
+		// The kernel lets a stack grow for a tracer as for the process itself.
+		return below
+	}
+	// It is as large as it may be: below the stack pointer of a thread that stands
+	// in it, less the red zone, nothing is in use.
 	used := false
 	for _, h := range s.held {
 		if sp, err := ptrace.StackPointer(h.tid); err == nil && g.Contains(sp) {
@@ -224,17 +240,8 @@ func (s *Stopped) room(tid int, regions []snapshot.Region) snapshot.Range {
 			low.Size = min(low.Size, max(sp-min(sp, arch.AMD64.RedZone()), g.Addr)-g.Addr)
 		}
 	}
-	low.Size &^= s.mem.scan.page - 1
-	switch {
-	case low.Size >= inject.RoomFor:
-		if used || s.blank(tid, low) {
-			return low
-		}
-		// It may have been left for another stack for a while, however deep it was.
-		return snapshot.Range{}
-	case used && i > 0 && regions[i-1].End()+roomWanted < g.Addr && ptrace.Poke(tid, g.Addr-roomWanted, 0) == nil:
-		// The kernel lets a stack grow for a tracer as for the process itself.
-		return snapshot.Range{Addr: g.Addr - roomWanted, Size: roomWanted}
+	if low.Size &^= s.mem.scan.page - 1; used && low.Size >= inject.RoomFor {
+		return low
 	}
 	return snapshot.Range{}
 }
@@ -310,8 +317,8 @@ const collectWithin = time.Second
 func (s *Stopped) collectLater(c *inject.Copy) {
 	for begin := time.Now(); time.Since(begin) < collectWithin; ptrace.Nap(10 * time.Millisecond) {
 		held, lost, err := interruptOne(s.target.PID)
-		if err != nil {
-			return // it has ended, and everything with it
+		if errors.Is(err, ErrGone) {
+			return // and everything of it
 		}
 		s.held = held
 		if len(held) == 0 || lost > 0 {
@@ -328,8 +335,11 @@ func (s *Stopped) collectLater(c *inject.Copy) {
 // interruptOne stops a process's first thread.
 func interruptOne(pid int) (held []stopped, lost int, err error) {
 	ok, err := seize(pid, pid, 0)
-	if err != nil || !ok {
-		return nil, 0, errors.Join(err, ErrGone)
+	switch {
+	case err != nil:
+		return nil, 0, err // somebody else traces it
+	case !ok:
+		return nil, 0, ErrGone
 	}
 	_ = ptrace.Interrupt(pid)
 	for begin := time.Now(); time.Since(begin) < collectWithin; ptrace.Nap(20 * time.Microsecond) {
@@ -346,11 +356,7 @@ func interruptOne(pid int) (held []stopped, lost int, err error) {
 // collect makes the process take a clone that has ended away. The threads of
 // held stand.
 func (s *Stopped) collect(c *inject.Copy) error {
-	tid, err := s.seatFor()
-	if err != nil {
-		return err
-	}
-	text, err := os.ReadFile(procPath(tid, "maps"))
+	text, err := os.ReadFile(procPath(s.target.PID, "maps"))
 	if err != nil {
 		return err
 	}
@@ -358,7 +364,7 @@ func (s *Stopped) collect(c *inject.Copy) error {
 	if err != nil {
 		return err
 	}
-	seat, err := inject.Sit(s.thread(tid, s.room(tid, regions)))
+	seat, _, err := s.sit(s.room(regions))
 	if err != nil {
 		return err
 	}

@@ -245,7 +245,7 @@ func TestCloneIsTheStop(t *testing.T) {
 	}
 }
 
-// killedEnv is the PID that TestCloneAlone clones.
+// killedEnv is the PID that TestCloneAlone clones, and TestPreCopyAlone copies.
 const killedEnv = "PROCDUMP_TEST_CLONE"
 
 // TestCloneAlone clones a process that another test names, and is killed by that
@@ -277,7 +277,7 @@ func TestKilledWhileCloning(t *testing.T) {
 					n += i % step
 				}
 				for {
-					killed := killedAt(t, strace, call, n, b.pid)
+					killed := killedAt(t, strace, "TestCloneAlone", call, n, b.pid)
 					// Two stops of one sleep would be another matter (see registers.home).
 					before := b.check(t)
 					if c.state == "nothing" || c.state == "sleep" {
@@ -299,17 +299,17 @@ func TestKilledWhileCloning(t *testing.T) {
 	}
 }
 
-// killedAt clones a process and is killed just before the n-th call of a system
-// call. It tells whether there were as many.
-func killedAt(t *testing.T, strace, call string, n, pid int) bool {
+// killedAt runs a test that dumps a process, and kills it just before the n-th
+// call of a system call. It tells whether there were as many.
+func killedAt(t *testing.T, strace, test, call string, n, pid int) bool {
 	t.Helper()
 	cmd := exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
-		"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), os.Args[0], "-test.run=^TestCloneAlone$")
+		"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), os.Args[0], "-test.run=^"+test+"$")
 	cmd.Env = append(os.Environ(), killedEnv+"="+strconv.Itoa(pid))
 	out, err := cmd.CombinedOutput()
 	switch text := string(out); {
 	case strings.Contains(text, "waits in the kernel"):
-		return killedAt(t, strace, call, n, pid) // on a busy machine it did not stop in time
+		return killedAt(t, strace, test, call, n, pid) // on a busy machine it did not stop in time
 	case strings.Contains(text, "FAIL"):
 		t.Fatalf("%s %d: %s", call, n, text)
 	}

@@ -11,7 +11,6 @@ import (
 
 	"procdump/internal/sys/procmem"
 	"procdump/internal/sys/userfault"
-	"procdump/live/linux/inject"
 	"procdump/snapshot"
 )
 
@@ -174,20 +173,13 @@ func (p *precopy) track(ctx context.Context, stop func(context.Context) (*Stoppe
 // userfault makes a userfaultfd of the process. It runs on the thread that
 // traces it.
 func (s *Stopped) userfault() (u *userfault.File, err error) {
-	tid, err := s.seatFor()
-	if err != nil {
-		return nil, err
-	}
-	if filtered(s.target.PID, tid) {
-		return nil, noClone("%s", whySeccomp)
-	}
-	room := s.room(tid, s.Process.Regions)
+	room := s.room(s.Process.Regions)
 	if room.Size == 0 {
 		return nil, noClone("its stack has no room below what is in use")
 	}
-	seat, err := inject.Sit(s.thread(tid, room))
+	seat, _, err := s.sit(room)
 	if err != nil {
-		return nil, refused(err)
+		return nil, err
 	}
 	err = seat.Userfault(func(pid, fd int) error {
 		var terr error

@@ -13,6 +13,7 @@ import (
 	"procdump/snapshot"
 	"procdump/snapshot/snapshottest"
 	"procdump/victims"
+	"procdump/victims/need"
 )
 
 // spooled are options whose files are in a folder of the test.
@@ -20,8 +21,8 @@ func spooled(t *testing.T) CloneOptions {
 	return CloneOptions{Spool: func() (*os.File, error) { return os.CreateTemp(t.TempDir(), "spool") }}
 }
 
-// preCopied copies a process while it runs, and then stops it.
-func preCopied(t *testing.T, pid int) *Stopped {
+// copied copies a process while it runs.
+func copied(t *testing.T, pid int) (*Target, CloneOptions) {
 	t.Helper()
 	target, err := Open(pid, Options{Clone: true})
 	if err != nil {
@@ -32,12 +33,19 @@ func preCopied(t *testing.T, pid int) *Stopped {
 	if err := target.PreCopy(context.Background(), o, nil); err != nil {
 		t.Fatal(err)
 	}
+	o.NoRoom = "the test wants none"
+	return target, o
+}
+
+// preCopied copies a process while it runs, and then stops it.
+func preCopied(t *testing.T, pid int) *Stopped {
+	t.Helper()
+	target, o := copied(t, pid)
 	s, err := target.Stop(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Resume() })
-	o.NoRoom = "the test wants none"
 	if err := s.Clone(o); err != nil {
 		t.Fatal(err)
 	}
@@ -149,18 +157,119 @@ func TestPreCopyIsTheStop(t *testing.T) {
 	}
 }
 
-// TestPreCopyIsTheMemory compares all memory of a process that stands still with
-// what is read from its copy.
-func TestPreCopyIsTheMemory(t *testing.T) {
-	v := victims.Start(t, "threads")
-	stopped := stop(t, v.PID, Options{})
-	want := content(t, stopped.Process)
-	stopped.Resume()
-	got := content(t, preCopied(t, v.PID).Process)
-	for r, text := range want {
-		if got[r] != text && !strings.HasPrefix(text, "[stack]") && !strings.HasPrefix(text, "[vvar") {
-			t.Errorf("%v: %s, %s in the copy", r, text, got[r])
+// TestPreCopyOfEverySort compares all memory as it is at the stop with what is
+// read from the copy, while the process writes to all of it.
+func TestPreCopyOfEverySort(t *testing.T) {
+	for _, variant := range []string{"", "i386"} {
+		t.Run("changing"+variant, func(t *testing.T) {
+			v := startProgram(t, "changing", variant)
+			target, o := copied(t, v.pid)
+			s, err := target.Stop(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Resume()
+			want := content(t, s.Process)
+			if err := s.Clone(o); err != nil {
+				t.Fatal(err)
+			}
+			before := v.ask(t, "version")
+			eventually(t, "it goes on to change its memory", func() bool { return v.ask(t, "version") != before })
+			got := content(t, s.Process)
+			for r, text := range want {
+				if got[r] != text {
+					t.Errorf("%v: %s at the stop, %s in the copy", r, text, got[r])
+				}
+			}
+			if m := s.Process.Info.Method; m != "pre-copy" {
+				t.Errorf("method %q", m)
+			}
+		})
+	}
+}
+
+// TestPreCopyThenClone leaves more than is to be copied at the stop: a clone
+// takes over.
+func TestPreCopyThenClone(t *testing.T) {
+	v := startProgram(t, "stamping", "", strconv.Itoa(muchLeft*3/2/4096), "0")
+	target, o := copied(t, v.pid)
+	o.NoRoom = ""
+	eventually(t, "it writes to all of its memory", func() bool {
+		var most uint64
+		if _, err := fmt.Sscan(v.ask(t, "pass"), &most); err != nil {
+			t.Fatal(err)
 		}
+		return most > 5
+	})
+	for range 2 { // passes, so that all is written to again
+		before := v.ask(t, "pass")
+		eventually(t, "it goes on", func() bool { return v.ask(t, "pass") != before })
+	}
+	s, err := target.Stop(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Resume()
+	if err := s.Clone(o); err != nil {
+		t.Fatal(err)
+	}
+	info := s.Process.Info
+	if info.Method != "clone" || len(info.Warnings) != 1 || !strings.Contains(info.Warnings[0], "-r live") {
+		t.Errorf("method %q, warnings %q", info.Method, info.Warnings)
+	}
+	checkUntracked(t, v.pid)
+	var large, x uint64
+	if _, err := fmt.Sscan(v.ask(t, "where"), &large, &x, &x, &x); err != nil {
+		t.Fatal(err)
+	}
+	checkInstant(t, "the large buffer", stamps(t, s.Process, large, 4096), false)
+}
+
+// TestPreCopyAlone copies a process that another test names, and is killed by
+// that test.
+func TestPreCopyAlone(t *testing.T) {
+	pid, err := strconv.Atoi(os.Getenv(killedEnv))
+	if err != nil {
+		t.Skip("another test runs it")
+	}
+	preCopied(t, pid).Resume()
+}
+
+// TestKilledWhilePreCopying kills the dumper before its calls that do something
+// to the process: that one must go on, and nothing may be left in it.
+func TestKilledWhilePreCopying(t *testing.T) {
+	strace := need.Tool(t, "strace")
+	step := 5 // of its calls, not to take too long
+	if need.Long() {
+		step = 2
+	}
+	for i, c := range []struct{ variant, state string }{{"", "nothing"}, {"i386", "nothing"}} {
+		t.Run(c.variant+c.state, func(t *testing.T) {
+			t.Parallel()
+			b := startProgram(t, "blocked", c.variant, c.state)
+			for _, call := range []string{"ptrace", "process_vm_writev", "kill", "pidfd_getfd", "ioctl"} {
+				n, most := 1, 12
+				if call == "ptrace" {
+					n, most = n+i, 1000
+				}
+				for ; n <= most; n++ {
+					killed := killedAt(t, strace, "TestPreCopyAlone", call, n, b.pid)
+					before := b.check(t)
+					eventually(t, fmt.Sprintf("it goes on after %s %d", call, n), func() bool { return b.check(t) != before })
+					eventually(t, fmt.Sprintf("nothing is left after %s %d", call, n), func() bool { return len(leftovers(t, b.pid)) == 0 })
+					checkUntracked(t, b.pid)
+					if !killed {
+						break
+					}
+					if call == "ptrace" {
+						n += step - 1
+					}
+				}
+				if n == 1 {
+					t.Errorf("it does not call %s", call)
+				}
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"errors"
+	"math"
 	"syscall"
 	"time"
 
@@ -101,7 +102,7 @@ func orLost(err error) error {
 
 // born takes the first stop of a child, and makes it die with its tracer.
 func (s *Seat) born(pid int) error {
-	if _, err := s.await(pid, true); err != nil {
+	if _, err := s.await(pid, true, math.MaxInt64); err != nil {
 		return err
 	}
 	if err := ptrace.SetOptions(pid, ptrace.ExitKill|ptrace.TraceSysGood|ptrace.TraceClone); err != nil {

@@ -81,6 +81,15 @@ const (
 	restartBlocked = -516
 )
 
+// restarts tells whether a result is one of them.
+func restarts(result int64) bool {
+	switch result {
+	case restartSys, restartNoIntr, restartNoHand, restartBlocked:
+		return true
+	}
+	return false
+}
+
 // home returns the registers with which a thread goes on that finds its way back
 // by a signal frame: what the kernel would have made of an interrupted system
 // call it must make itself. One that the kernel would go on with for the rest of
@@ -91,8 +100,7 @@ func (r registers) home(c conventions) registers {
 	if int64(r[regOrigRAX]) < 0 {
 		return r
 	}
-	switch int64(r[regRAX]) {
-	case restartSys, restartNoIntr, restartNoHand, restartBlocked:
+	if restarts(int64(r[regRAX])) {
 		r[regRAX] = r[regOrigRAX]
 		r[regRIP] -= c.restart
 	}
@@ -138,7 +146,7 @@ func frame(m arch.Machine, site Site, r registers, mask, fp uint64) []byte {
 	return le.AppendUint64(b, mask)
 }
 
-// argument is the offset in a frame of the register of a system call's first
+// firstArgument is the offset in a frame of the register of a system call's first
 // argument.
 func firstArgument(m arch.Machine, site Site) uint64 {
 	if m == arch.I386 {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ type Seat struct {
 	regs    registers // the thread's own
 	mask    uint64
 	moved   bool // the registers are not the thread's own
+	cloned  bool // a child was born
 	at      uint64
 	frames  []byte // what was written at at
 	saved   []byte // what was there
@@ -212,6 +214,11 @@ func (s *Seat) Call(number uint64, args ...uint64) (int64, error) {
 	return s.perform(s.th.TID, nil)
 }
 
+// patience is how long the thread may take to get into its first system call.
+// It stands longer only in a frozen cgroup (freezer of version 2), in which a
+// thread stops for its tracer, but runs no more.
+const patience = 2 * time.Second
+
 // perform lets a thread run into a system call and to its end. child is told of
 // a child that it makes meanwhile.
 func (s *Seat) perform(tid int, child func(pid int)) (int64, error) {
@@ -219,7 +226,8 @@ func (s *Seat) perform(tid int, child func(pid int)) (int64, error) {
 		if err := ptrace.Syscall(tid, sig); err != nil {
 			return 0, s.failed(err)
 		}
-		c, err := s.await(tid, true)
+		// What is begun must come to its end: what is frozen later is waited for.
+		c, stuck, err := s.awaitStart(tid, entered || s.cloned)
 		if err != nil {
 			return 0, err
 		}
@@ -230,17 +238,41 @@ func (s *Seat) perform(tid int, child func(pid int)) (int64, error) {
 			if err != nil {
 				return 0, s.failed(err)
 			}
+			s.cloned = true
 			child(int(pid))
+		case c.Event() == ptrace.EventStop && stuck:
+			return 0, refuse("it does not run (its cgroup may be frozen)")
 		case c.Event() != 0:
 			// A group-stop, which the process goes back to when it is let go.
 		case c.Signal() != ptrace.SyscallStop:
 			sig = c.Signal() // SIGSTOP, the one that cannot be blocked
-		case entered:
-			return s.result(tid)
-		default:
+		case !entered:
 			entered = true
+		default:
+			n, err := s.result(tid)
+			if err != nil || !restarts(n) {
+				return n, err
+			}
+			entered = false // SIGSTOP interrupted it: the kernel begins it anew
 		}
 	}
+}
+
+// awaitStart is await for a thread that is to get into a system call. If it does
+// not, and it may, it is stopped: stuck tells that.
+func (s *Seat) awaitStart(tid int, forever bool) (c ptrace.Change, stuck bool, err error) {
+	limit := patience
+	if forever {
+		limit = math.MaxInt64
+	}
+	if c, err = s.await(tid, true, limit); err != nil || c.TID != 0 {
+		return c, false, err
+	}
+	if err := ptrace.Interrupt(tid); err != nil {
+		return c, false, s.failed(err)
+	}
+	c, err = s.await(tid, true, math.MaxInt64)
+	return c, true, err
 }
 
 func (s *Seat) result(tid int) (int64, error) {
@@ -256,8 +288,8 @@ func (s *Seat) result(tid int) (int64, error) {
 }
 
 // await waits for the next stop of a thread, and takes it unless it is to be
-// left to others.
-func (s *Seat) await(tid int, take bool) (ptrace.Change, error) {
+// left to others. There is none if that takes longer than the limit.
+func (s *Seat) await(tid int, take bool, limit time.Duration) (ptrace.Change, error) {
 	var w ptrace.Waiter
 	for begin := time.Now(); ; {
 		c, err := w.Peek(tid)
@@ -273,6 +305,8 @@ func (s *Seat) await(tid int, take bool) (ptrace.Change, error) {
 				return now, nil
 			}
 			continue // killed this moment
+		case time.Since(begin) > limit:
+			return ptrace.Change{}, nil
 		}
 		// A small part of the time that it has taken already.
 		ptrace.Nap(min(max(time.Since(begin)/32, 5*time.Microsecond), time.Millisecond))
@@ -312,7 +346,7 @@ func (s *Seat) goHome() error {
 		if err := ptrace.Cont(tid, sig); err != nil {
 			return s.failed(err)
 		}
-		c, err := s.await(tid, false)
+		c, err := s.await(tid, false, math.MaxInt64)
 		if err != nil {
 			return err
 		}
