@@ -16,6 +16,7 @@ type entry struct {
 type shape struct {
 	mib, percent, threads int
 	huge                  bool // transparent huge pages
+	dirty                 int  // MiB a second that it writes to; 0: none
 }
 
 // benchCase is one victim and those who dump it, or what watch sets up.
@@ -36,6 +37,7 @@ func cases() []benchCase {
 		{toolLimit, placeDisk}, {toolEarly, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}, {toolKernel, placeDisk},
 	}
 	clone := []entry{{toolFork, placeDisk}, {toolClone, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}}
+	live := []entry{{toolLive, placeDisk}, {toolClone, placeDisk}}
 	mini := []entry{{toolIdle, placeTmpfs}, {toolMini, placeTmpfs}, {toolGcore, placeTmpfs}}
 	return append([]benchCase{
 		{name: "1GiB", shape: shape{mib: 1024, percent: 100, threads: 2}, entries: full, rounds: 1},
@@ -51,6 +53,10 @@ func cases() []benchCase {
 		{name: "clone4GiB", shape: shape{mib: 4096, percent: 100, threads: 2}, entries: clone, rounds: 1, long: true},
 		{name: "clone8GiB", shape: shape{mib: 8192, percent: 100, threads: 2}, entries: clone, rounds: 1, long: true},
 		{name: "clone1GiB-huge", shape: shape{mib: 1024, percent: 100, threads: 2, huge: true}, entries: clone, rounds: 1},
+		{name: "live1GiB-1", shape: shape{mib: 1024, percent: 100, threads: 2, dirty: 1}, entries: live, rounds: 1},
+		{name: "live1GiB-100", shape: shape{mib: 1024, percent: 100, threads: 2, dirty: 100}, entries: live, rounds: 1},
+		{name: "live8GiB-1", shape: shape{mib: 8192, percent: 100, threads: 2, dirty: 1}, entries: live, rounds: 1, long: true},
+		{name: "live8GiB-100", shape: shape{mib: 8192, percent: 100, threads: 2, dirty: 100}, entries: live, rounds: 1, long: true},
 		{name: caseKernel, rounds: 1, long: true, kernel: true},
 	}, watchCases()...)
 }

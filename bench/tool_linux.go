@@ -43,6 +43,7 @@ var (
 	toolProcdump = procdumpTool(nameProcdump, 1, "-ma", "-r", "0")
 	toolPacked   = procdumpTool(namePacked, 8, "-ma", "-z", "-r", "0")
 	toolClone    = procdumpTool(nameClone, 1, "-ma", "-r", "1")
+	toolLive     = procdumpTool(nameLive, 1, "-ma", "-r", "live")
 	toolMini     = procdumpTool(nameMini, 1<<40, "-mm")
 
 	// toolFork forks the victim, which measures: what a clone costs at least.
@@ -95,6 +96,9 @@ func procdumpTool(name string, leastShare int64, switches ...string) tool {
 		s, out := command(append(argv, strconv.Itoa(v.pid), filepath.Join(dir, "dump.core"))...)
 		if s.err == nil {
 			s.own, s.err = pauseOf(out)
+		}
+		if s.err == nil && name == nameLive && !strings.Contains(out, `"method":"pre-copy"`) {
+			s.err = errors.New("it was not pre-copied")
 		}
 		return s
 	}}

@@ -51,6 +51,9 @@ func startVictim(program string, s shape) (*victim, error) {
 	if s.huge {
 		argv = append(argv, "thp")
 	}
+	if s.dirty > 0 {
+		argv = append(argv, "dirty="+strconv.Itoa(s.dirty))
+	}
 	v, ready, err := startAsked(argv...)
 	if err != nil {
 		return nil, err
