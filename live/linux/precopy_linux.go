@@ -83,6 +83,9 @@ func (t *Target) noPreCopy() string {
 	return t.untracked()
 }
 
+// deviceFiles begin the names of files by which memory is given to devices.
+var deviceFiles = []string{"/dev/vfio", "anon_inode:[vfio", "/dev/infiniband", "/dev/dri", "/dev/kfd", "/dev/nvidia"}
+
 // untracked tells what could write to the process's memory unseen. A device
 // writes to pages that are pinned for it, whether they are protected or not.
 func (t *Target) untracked() string {
@@ -96,6 +99,8 @@ func (t *Target) untracked() string {
 			continue
 		}
 		switch {
+		case slices.ContainsFunc(deviceFiles, func(f string) bool { return strings.HasPrefix(to, f) }):
+			return "devices may write to its memory (" + to + ")"
 		case to == "anon_inode:[userfaultfd]":
 			return "it has a userfaultfd itself"
 		case to == "anon_inode:[io_uring]":
@@ -135,8 +140,8 @@ func (t *Target) stopBriefly(ctx context.Context) (*Stopped, error) {
 	if !t.sameProgram(mm) {
 		err = noClone("%s", whyExecuted)
 	}
-	if len(s.held) == 0 {
-		err = noClone("it waits in the kernel, uninterruptibly")
+	if len(lost) > 0 {
+		err = noClone("a thread of it waits in the kernel, uninterruptibly")
 	}
 	if err == nil {
 		text, err = os.ReadFile(procPath(mm, "maps"))

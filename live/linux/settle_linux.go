@@ -18,7 +18,7 @@ import (
 // before. Options.Clone must have been set.
 func (s *Stopped) Clone(o CloneOptions) error {
 	switch {
-	case s.target != nil && s.target.precopy != nil:
+	case s.target != nil && s.target.precopy != nil && len(s.Process.Info.MissedThreads) == 0:
 	case o.NoRoom != "":
 		return noClone("%s", o.NoRoom)
 	default:
