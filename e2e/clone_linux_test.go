@@ -36,7 +36,7 @@ func copies(t testing.TB, v *victims.Victim) (out []string) {
 	name := statusField(t, v.PID, "Name")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid <= v.PID {
+		if err != nil || pid == v.PID || started(pid) < started(v.PID) {
 			continue
 		}
 		status, err := os.ReadFile("/proc/" + e.Name() + "/status")
@@ -51,6 +51,17 @@ func copies(t testing.TB, v *victims.Victim) (out []string) {
 		}
 	}
 	return out
+}
+
+// started is when a process was started, in ticks since the boot; 0: it is gone.
+func started(pid int) uint64 {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	// Field 22 of proc_pid_stat(5); the third one follows the name's bracket.
+	if f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]); len(f) > 19 {
+		n, _ := strconv.ParseUint(string(f[19]), 10, 64)
+		return n
+	}
+	return 0
 }
 
 func wantNoCopy(t testing.TB, v *victims.Victim) {

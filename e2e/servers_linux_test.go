@@ -219,13 +219,13 @@ http { access_log off; server { listen unix:%s; location / { root %s; } } }
 		t.Fatal(err)
 	}
 	master := serve(t, socket, program, "-p", dir, "-c", conf)
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", master, master))
-	if err != nil {
-		t.Fatal(err)
-	}
-	worker, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		t.Fatalf("nginx has the children %q", b)
+	// The socket is there before the worker is.
+	worker := 0
+	for deadline := time.Now().Add(victims.Timeout); worker == 0; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", master, master))
+		if worker, _ = strconv.Atoi(strings.TrimSpace(string(b))); err != nil || time.Now().After(deadline) {
+			t.Fatalf("nginx has the children %q, %v", b, err)
+		}
 	}
 	return worker, func() (client, error) {
 		return nginxClient{&http.Client{Timeout: victims.Timeout, Transport: &http.Transport{
