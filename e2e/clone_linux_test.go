@@ -35,7 +35,7 @@ func copies(t testing.TB, v *victims.Victim) (out []string) {
 	name := statusField(t, v.PID, "Name")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid <= v.PID {
+		if err != nil || pid == v.PID || started(pid) < started(v.PID) {
 			continue
 		}
 		status, err := os.ReadFile("/proc/" + e.Name() + "/status")
@@ -50,6 +50,17 @@ func copies(t testing.TB, v *victims.Victim) (out []string) {
 		}
 	}
 	return out
+}
+
+// started is when a process was started, in ticks since the boot; 0: it is gone.
+func started(pid int) uint64 {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	// Field 22 of proc_pid_stat(5); the third one follows the name's bracket.
+	if f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]); len(f) > 19 {
+		n, _ := strconv.ParseUint(string(f[19]), 10, 64)
+		return n
+	}
+	return 0
 }
 
 func wantNoCopy(t testing.TB, v *victims.Victim) {
@@ -411,87 +422,4 @@ func TestCloneOfManyThreads(t *testing.T) {
 		t.Errorf("method %s, %d threads, want clone and 1001", p.Info.Method, len(p.Threads))
 	}
 	wantAlive(t, v)
-}
-
-// TestCloneNeedsMemory: in a cgroup whose limit is just above the victim there
-// is no clone, so that none can drive it into the limit.
-func TestCloneNeedsMemory(t *testing.T) {
-	need.Root(t)
-	const size = 300 << 20
-	dir := newGroup(t, "memory")
-	setMemoryLimit(t, dir, size+96<<20)
-	v := startIn(t, dir, "300")
-	core := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r"))
-	if core.Info.Method != "stop-and-copy" || len(core.Info.Warnings) != 1 || !strings.Contains(core.Info.Warnings[0], filepath.Base(dir)) {
-		t.Errorf("method %q, warnings %q: want stop-and-copy, and the cgroup named", core.Info.Method, core.Info.Warnings)
-	}
-	setMemoryLimit(t, dir, 3*size)
-	if core := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r")); core.Info.Method != "clone" {
-		t.Errorf("with room: method %q, warnings %q", core.Info.Method, core.Info.Warnings)
-	}
-	if answer := v.Ask(t, "check"); answer["wrong"] != "0" {
-		t.Errorf("its memory is %v", answer)
-	}
-}
-
-// TestCloneNeedsProcesses: where the process may not make another one, or its
-// child none, it goes on as before.
-func TestCloneNeedsProcesses(t *testing.T) {
-	need.Root(t)
-	for _, most := range []string{"1", "2"} {
-		dir := newGroup(t, "pids")
-		v := startIn(t, dir, "8")
-		if err := os.WriteFile(filepath.Join(dir, "pids.max"), []byte(most), 0); err != nil {
-			t.Fatal(err)
-		}
-		p := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r"))
-		if p.Info.Method != "stop-and-copy" || len(p.Info.Warnings) != 1 || !strings.Contains(p.Info.Warnings[0], "pids.max") {
-			t.Errorf("with %s: method %q, warnings %q", most, p.Info.Method, p.Info.Warnings)
-		}
-		if answer := v.Ask(t, "check"); answer["wrong"] != "0" {
-			t.Errorf("its memory is %v", answer)
-		}
-		wantNoCopy(t, v)
-	}
-}
-
-// newGroup makes a cgroup for a controller, until the test ends.
-func newGroup(t *testing.T, controller string) string {
-	t.Helper()
-	top := "/sys/fs/cgroup/" + controller // version 1
-	if _, err := os.Stat(top + "/cgroup.procs"); err != nil {
-		top = "/sys/fs/cgroup"
-		if err := os.WriteFile(top+"/cgroup.subtree_control", []byte("+"+controller), 0); err != nil {
-			need.Missing(t, "cgroup", err.Error())
-		}
-	}
-	dir, err := os.MkdirTemp(top, "procdump-clone-")
-	if err != nil {
-		need.Missing(t, "cgroup", err.Error())
-	}
-	// A cgroup can be removed some time after its last process ended.
-	t.Cleanup(func() {
-		for deadline := time.Now().Add(10 * time.Second); syscall.Rmdir(dir) == syscall.EBUSY && time.Now().Before(deadline); {
-			time.Sleep(10 * time.Millisecond)
-		}
-	})
-	return dir
-}
-
-// startIn starts the victim "dirty" in a cgroup.
-func startIn(t *testing.T, group, mib string) *victims.Victim {
-	t.Helper()
-	return victims.StartSpec(t, victims.Spec{Name: "dirty", Args: []string{mib},
-		Wrap: []string{"sh", "-c", "echo $$ > " + filepath.Join(group, "cgroup.procs") + ` && exec "$@"`, "sh"}})
-}
-
-func setMemoryLimit(t *testing.T, dir string, limit int) {
-	t.Helper()
-	file := filepath.Join(dir, "memory.limit_in_bytes")
-	if _, err := os.Stat(file); err != nil {
-		file = filepath.Join(dir, "memory.max")
-	}
-	if err := os.WriteFile(file, []byte(strconv.Itoa(limit)), 0); err != nil {
-		need.Missing(t, "cgroup", err.Error())
-	}
 }

@@ -2,15 +2,15 @@ package e2e
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -49,25 +49,23 @@ func moduleFiles(t testing.TB, k guest.Kernel, names ...string) []string {
 	return files
 }
 
-// buildRescue builds the program of crash kernels as go generate does.
-var buildRescue = sync.OnceValues(func() (string, error) {
-	out := filepath.Join(tempDir, "rescue")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "procdump/kernel/rescue/program")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	msg, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("build program of the crash kernel: %w\n%s", err, msg)
-	}
-	return out, err
-})
-
-func rescueProgram(t testing.TB) string {
+// rescueProgram is the program of crash kernels, as procdump has it in it.
+func rescueProgram(t testing.TB) []byte {
 	t.Helper()
-	out, err := buildRescue()
+	f, err := os.Open("../kernel/arm/program/rescue.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // writeInitrd makes the first file system of a crash kernel.
@@ -86,7 +84,7 @@ func writeInitrd(t testing.TB, file string, k guest.Kernel, p rescue.Plan, modul
 		}
 		a.AddBytes(name, mode, b)
 	}
-	add("/init", 0o755, rescueProgram(t))
+	a.AddBytes("/init", 0o755, rescueProgram(t))
 	a.AddDevice("/dev/console", 0o600, 5, 1)
 	a.AddDevice("/dev/null", 0o666, 1, 3)
 	for _, m := range moduleFiles(t, k, modules...) {

@@ -93,6 +93,7 @@ type event struct {
 	SizeBytes   int64     `json:"sizeBytes"`
 	PauseMicros int64     `json:"pauseMicros"`
 	Method      string    `json:"method"`
+	Elapsed     int64     `json:"elapsedMicros"`
 	KernelPath  string    `json:"kernelPath"`
 	KernelDump  string    `json:"kernelDumpPath"`
 	Message     string    `json:"message"`

@@ -47,6 +47,7 @@ type Stats struct {
 	Skipped uint64 // wanted, but unreadable
 	Skip    error  // why the first of those was
 	Size    int64  // of the file so far, in bytes
+	Data    int64  // of that, of the pages that are not zero, compressed
 	// Incomplete is why the file does not hold all that was wanted; nil if it
 	// does. Skipped pages do not make it incomplete.
 	Incomplete error
@@ -74,6 +75,7 @@ type Writer struct {
 	table    table
 	data     appender
 	zero     descriptor
+	contents int64 // offset of the first page's contents
 	pipe     pipeline.Pipeline[*job]
 	encoders []*encoder // one per worker
 	cut      error      // of the context of a Write
@@ -162,7 +164,7 @@ func (k *Writer) Write(ctx context.Context, wanted iter.Seq[kdump.PageRun]) erro
 	if err != nil && k.failed == nil {
 		k.cut = err
 	}
-	k.stats.Size = k.data.end()
+	k.stats.Size, k.stats.Data = k.data.end(), k.data.end()-k.contents
 	return err
 }
 
@@ -222,6 +224,7 @@ func (k *Writer) start(wanted iter.Seq[kdump.PageRun]) error {
 		return err
 	}
 	k.zero = descriptor{k.data.end(), uint32(len(b)), flags}
+	k.contents = k.data.end() + int64(len(b))
 	return k.data.append(b)
 }
 

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"procdump/victims/need"
@@ -15,7 +14,7 @@ import (
 // of sysfs and procfs say.
 func TestOpenUnused(t *testing.T) {
 	need.Root(t)
-	losetup, mkfs := need.Tool(t, "losetup"), need.Tool(t, "mkfs.ext4")
+	mkfs := need.Tool(t, "mkfs.ext4")
 	image, folder := filepath.Join(t.TempDir(), "image"), t.TempDir()
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 16<<20)); err != nil {
 		t.Fatal(err)
@@ -23,16 +22,7 @@ func TestOpenUnused(t *testing.T) {
 	if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
 		t.Fatalf("mkfs: %v\n%s", err, out)
 	}
-	out, err := exec.Command(losetup, "-f", "--show", image).CombinedOutput()
-	if err != nil {
-		need.Missing(t, "mount", string(out))
-	}
-	file := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command(losetup, "-d", file).CombinedOutput(); err != nil {
-			t.Errorf("losetup -d: %s", out)
-		}
-	})
+	file := need.LoopDevice(t, image)
 	s, d := &System{Root: "/"}, device{name: filepath.Base(file)}
 	f, err := s.openUnused(d)
 	if err != nil {

@@ -175,16 +175,12 @@ func (j *Job) estimate(ctx context.Context) error {
 		return nil
 	}
 	step := max(j.Plan.Pages/samplePages, 1)
-	empty, err := j.trial(ctx, func(func(kdump.PageRun) bool) {})
-	if err != nil {
-		return err
-	}
-	filled, err := j.trial(ctx, every(j.wanted, step))
+	data, err := j.trial(ctx, every(j.wanted, step))
 	if err != nil {
 		return err
 	}
 	sampled := (j.Plan.Pages + step - 1) / step
-	j.Plan.Estimate = int64(fixed + (filled-min(filled, empty))*j.Plan.Pages/sampled)
+	j.Plan.Estimate = int64(fixed + data*j.Plan.Pages/sampled)
 	return nil
 }
 
@@ -203,28 +199,21 @@ func every(set *kdump.Bitmap, step uint64) iter.Seq[kdump.PageRun] {
 	}
 }
 
-// trial returns the size of a dump of some pages.
+// trial returns how many bytes some pages take in a dump.
 func (j *Job) trial(ctx context.Context, wanted iter.Seq[kdump.PageRun]) (uint64, error) {
-	w := &measure{}
-	k, err := diskdump.NewWriter(w, j.dump, diskdump.Options{Compression: j.options.Compression, Fast: j.fast()})
+	k, err := diskdump.NewWriter(nowhere{}, j.dump, diskdump.Options{Compression: j.options.Compression, Fast: j.fast()})
 	if err != nil {
 		return 0, err
 	}
 	if err := k.Write(ctx, wanted); err != nil {
 		return 0, fmt.Errorf("estimate size of dump: %w", err)
 	}
-	if err := k.Close(); err != nil {
-		return 0, err
-	}
-	return w.n, nil
+	return uint64(k.Stats().Data), nil
 }
 
-// measure counts what is written to it.
-type measure struct{ n uint64 }
+// nowhere drops what is written to it.
+type nowhere struct{}
 
-var _ io.WriterAt = (*measure)(nil)
+var _ io.WriterAt = nowhere{}
 
-func (m *measure) WriteAt(b []byte, _ int64) (int, error) {
-	m.n += uint64(len(b))
-	return len(b), nil
-}
+func (nowhere) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }

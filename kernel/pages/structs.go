@@ -124,6 +124,9 @@ func (s *Structs) classify(pfn uint64, out []Page) {
 			i += n
 			continue
 		}
+		if s.skip(at) {
+			continue
+		}
 		if !s.load(at) {
 			n := min(s.m.end(at)-at, uint64(len(out))-i)
 			fill(out[i:i+n], page(Unknown))
@@ -134,6 +137,27 @@ func (s *Structs) classify(pfn uint64, out []Page) {
 		end := min(s.first+s.have-pfn, uint64(len(out)))
 		i = s.classifyBatch(pfn, i, end, out)
 	}
+}
+
+// skipOrder is the order of free blocks of which only the first struct page is
+// read where one follows another: most memory of an idle machine is in those.
+const skipOrder = 9
+
+// skip takes over the verdict on such a block from pfn on.
+func (s *Structs) skip(pfn uint64) bool {
+	if s.until != pfn || s.verdict.Class() != Free || pfn%(1<<skipOrder) != 0 || s.holds(pfn) {
+		return false
+	}
+	p := s.peek(pfn)
+	if p == nil || s.l.tail(p) {
+		return false
+	}
+	v, order := s.l.decide(pfn, p)
+	if v.Class() != Free || order < skipOrder {
+		return false
+	}
+	s.verdict, s.until = v, pfn+1<<order
+	return true
 }
 
 // classifyBatch fills out from i on, up to the end of the batch or until a
@@ -170,7 +194,7 @@ func (s *Structs) markPoison(pfn uint64, out []Page) {
 	}
 	for i := range out {
 		at := pfn + uint64(i)
-		if at < s.first || at >= s.first+s.have {
+		if !s.load(at) {
 			return
 		}
 		if binary.LittleEndian.Uint64(s.buf[(at-s.first)*s.l.size+s.l.flags:])&s.l.poison != 0 {
@@ -179,9 +203,13 @@ func (s *Structs) markPoison(pfn uint64, out []Page) {
 	}
 }
 
-// load reads the batch of struct pages that holds the one of pfn.
+// holds tells whether the struct page of pfn is in the batch.
+func (s *Structs) holds(pfn uint64) bool { return pfn >= s.first && pfn < s.first+s.have }
+
+// load reads the struct page of pfn and those that follow, if they are not in
+// the batch.
 func (s *Structs) load(pfn uint64) bool {
-	if pfn >= s.first && pfn < s.first+s.have {
+	if s.holds(pfn) {
 		return true
 	}
 	// Not more than the range of RAM that the page is in: elsewhere there may
@@ -190,13 +218,12 @@ func (s *Structs) load(pfn uint64) bool {
 	if !ok {
 		return false
 	}
-	first := max(pfn/batchPages*batchPages, r.Addr/s.pageSize)
 	end := min(pfn/batchPages*batchPages+batchPages, s.m.end(pfn), (r.End()+s.pageSize-1)/s.pageSize)
-	addr, ok := s.m.find(first)
+	addr, ok := s.m.find(pfn)
 	if !ok {
 		return false
 	}
-	s.first, s.have, s.hurt = first, end-first, false
+	s.first, s.have, s.hurt = pfn, end-pfn, false
 	buf := s.buf[:s.have*s.l.size]
 	if _, err := s.k.Space.ReadVirt(buf, addr); err != nil {
 		s.loadPieces(buf, addr)
@@ -269,7 +296,7 @@ const peekPages = 4
 
 // peek returns the struct page of pfn and those that follow, or nil.
 func (s *Structs) peek(pfn uint64) []byte {
-	if pfn >= s.first && pfn < s.first+s.have {
+	if s.holds(pfn) {
 		in := pfn - s.first
 		if s.hurt && s.bad[in] {
 			return nil

@@ -101,6 +101,16 @@ func fillMachine(m *machine) []span {
 		want(8192, 1024, page(Free))
 	}
 	want(9300, 100, page(Kernel))
+	// Free blocks in a row, across the pieces: of large ones the head is read
+	// alone. What stands behind each head is no flag of the block's.
+	for at, order := range map[uint64]uint{10240: 10, 11264: 10, 12288: 9, 12800: 8, 13824: 9} {
+		m.count(at, f.buddy)
+		m.private(at, uint64(order))
+		want(at, 1<<order, page(Free))
+		m.flags(at+100, f.poison)
+	}
+	want(13056, 768, page(Kernel))
+	want(14336, 100, page(Kernel))
 	return out
 }
 

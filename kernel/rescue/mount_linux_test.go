@@ -15,22 +15,12 @@ import (
 func loop(t *testing.T, size int64, mkfs string, args ...string) string {
 	t.Helper()
 	need.Root(t)
-	mkfs, losetup := need.Tool(t, mkfs), need.Tool(t, "losetup")
+	mkfs = need.Tool(t, mkfs)
 	image := disk(t, size)
 	if out, err := exec.Command(mkfs, append(args, image)...).CombinedOutput(); err != nil {
 		t.Fatalf("mkfs: %v\n%s", err, out)
 	}
-	out, err := exec.Command(losetup, "-f", "--show", image).CombinedOutput()
-	if err != nil {
-		need.Missing(t, "mount", string(out))
-	}
-	device := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command(losetup, "-d", device).CombinedOutput(); err != nil {
-			t.Errorf("losetup -d: %s", out)
-		}
-	})
-	return device
+	return need.LoopDevice(t, image)
 }
 
 // mounts is a volumes that has mounted nothing, with its log.

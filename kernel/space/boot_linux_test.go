@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -406,22 +405,12 @@ func TestAfterBootUnfinished(t *testing.T) {
 // record and the small dump at its end.
 func TestAfterBootDevice(t *testing.T) {
 	need.Root(t)
-	losetup := need.Tool(t, "losetup")
 	image := filepath.Join(t.TempDir(), "device")
 	const deviceSize = 4 * mib
 	if err := errors.Join(os.WriteFile(image, kdumpHead, 0o600), os.Truncate(image, deviceSize)); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(losetup, "-f", "--show", image).CombinedOutput()
-	if err != nil {
-		need.Missing(t, "mount", string(out))
-	}
-	device := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command(losetup, "-d", device).CombinedOutput(); err != nil {
-			t.Errorf("losetup -d: %s", out)
-		}
-	})
+	device := need.LoopDevice(t, image)
 	c := newCrashed(t)
 	c.m.Settings.Folder = device
 	if r := c.boot(); r.Outcome != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -111,7 +112,11 @@ func (s *Stopped) makeCopy(k *kept) error {
 	if room.Size == 0 {
 		return noClone("its stack has no room below what is in use")
 	}
-	if i := s.Process.FindRegion(room.Addr); i >= 0 && notCloned(&s.Process.Regions[i]) {
+	i := s.Process.FindRegion(room.Addr)
+	if i < 0 {
+		i = s.Process.FindRegion(room.End()) // the stack has grown
+	}
+	if i < 0 || notCloned(&s.Process.Regions[i]) {
 		return noClone("a clone does not have its stack")
 	}
 	// The clone will find something else there: what is put onto the stack, and
@@ -166,7 +171,11 @@ func refused(err error) error {
 
 func (s *Stopped) thread(tid int, room snapshot.Range) inject.Thread {
 	c := s.target.clone
-	return inject.Thread{TID: tid, Machine: c.machine, Site: c.site, Room: room.Addr, RoomSize: room.Size, Options: s.holder.options()}
+	return inject.Thread{TID: tid, Machine: c.machine, Site: c.site, Room: room.Addr, RoomSize: room.Size, Options: s.holder.options(),
+		Ready: func() bool {
+			st, err := readStat(procPath(s.target.PID, "task", strconv.Itoa(tid), "stat"))
+			return err == nil && st.state == 'R'
+		}}
 }
 
 const whyUnkept = "memory of it that the clone changes cannot be read"

@@ -118,7 +118,7 @@ func (p *program) ask(t *testing.T, question string) string {
 }
 
 var blockedStates = []string{"read", "futex", "futex timed", "poll", "select", "epoll", "recv", "recv timed", "wait", "sigwait", "sleep",
-	"nothing", "handler", "suspended"}
+	"nothing", "handler", "suspended", "tty", "io_uring", "stepping", "rseq"}
 
 // check asks a blocked.c. It fails the test if anything went wrong there, and
 // returns what shows how much it has done.

@@ -55,3 +55,20 @@ func Tool(t testing.TB, names ...string) string {
 	Missing(t, names[0], "not installed (scripts/install-test-deps installs it)")
 	return ""
 }
+
+// LoopDevice makes a block device of an image file until the test ends.
+func LoopDevice(t testing.TB, image string) string {
+	t.Helper()
+	losetup := Tool(t, "losetup")
+	out, err := exec.Command(losetup, "-f", "--show", image).CombinedOutput()
+	if err != nil {
+		Missing(t, "mount", string(out))
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command(losetup, "-d", device).CombinedOutput(); err != nil {
+			t.Errorf("losetup -d: %s", out)
+		}
+	})
+	return device
+}

@@ -17,7 +17,9 @@ import (
 // Encoder compresses pages of up to 64 KiB. It is not safe for concurrent use.
 type Encoder struct {
 	table     [1 << tableLog]uint16 // places in the page by their first bytes
-	literals  []byte
+	page      buffer
+	literals  buffer
+	have      int // of them
 	sequences []sequence
 }
 
@@ -48,11 +50,12 @@ const minMatch = 3
 // smaller; dst is then as it was.
 func (e *Encoder) Encode(dst, page []byte) (out []byte, ok bool) {
 	n := len(dst)
-	if len(page) < leastPage || len(page) > 1<<16 {
+	if len(page) < leastPage || len(page) > maxPage {
 		return dst, false
 	}
 	e.room(len(page))
-	e.find(page)
+	copy(e.page[:maxPage], page)
+	e.find(len(page))
 	dst = binary.LittleEndian.AppendUint32(dst, frameMagic)
 	dst = append(dst, frameDescriptor)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(page)-leastPage))
@@ -71,19 +74,15 @@ func (e *Encoder) Encode(dst, page []byte) (out []byte, ok bool) {
 
 // room makes the buffers large enough for a page of this size.
 func (e *Encoder) room(page int) {
-	if cap(e.literals) < page+spare {
-		e.literals = make([]byte, page+spare)
+	if cap(e.sequences) < page/minFound+1 {
 		e.sequences = make([]sequence, page/minFound+1)
 	}
 }
 
-// spare is room behind the literals for copies of a fixed size.
-const spare = 16
-
 // appendLiterals appends the literals section (RFC 8878, 3.1.1.3.1): raw ones,
 // and their number in 5, 12 or 20 bits.
 func (e *Encoder) appendLiterals(dst []byte) []byte {
-	n := len(e.literals)
+	n := e.have
 	switch {
 	case n < 1<<5:
 		dst = append(dst, byte(n<<3))
@@ -94,7 +93,7 @@ func (e *Encoder) appendLiterals(dst []byte) []byte {
 		h := 3<<2 | n<<4
 		dst = append(dst, byte(h), byte(h>>8), byte(h>>16))
 	}
-	return append(dst, e.literals...)
+	return append(dst, e.literals[:n]...)
 }
 
 // appendSequences appends the sequences section, whose bits are read from the

@@ -24,11 +24,18 @@
 // back itself, in one ptrace request and where the kernel still knows which
 // system call was interrupted, so that this one goes on as if nothing had been.
 //
+// The signal mask is set after the registers in the beginning and before them in
+// the end: the thread must never be left in its own code with every signal
+// blocked. If the tracer dies between these two requests, a signal that comes then
+// is handled below the frames, and the thread returns to them. That fails only
+// where the handler is for the alternate stack, and the thread was on that: the
+// kernel sees it elsewhere, and begins the alternate stack anew.
+//
 // A child is traced from its birth and inherits, in the same instant,
 // PTRACE_O_EXITKILL, or it finds the way to its end on its stack.
 //
 // It works for 64-bit and 32-bit processes of amd64 Linux. Where the frames
 // would not work (shadow stacks, system calls that are dispatched to the
-// process, a restartable sequence, no room on the stack) it says so and leaves
+// process, a restartable sequence, no room on the stack, a frozen cgroup) it says so and leaves
 // the thread alone.
 package inject

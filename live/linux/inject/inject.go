@@ -29,6 +29,9 @@ type Thread struct {
 	// below all that is in use of the process's first stack.
 	Room, RoomSize uint64
 	Options        int // the thread's ptrace options
+
+	// Ready tells whether the thread has a processor, or waits for one.
+	Ready func() bool
 }
 
 // RoomFor is how many bytes of room a thread of most machines needs.

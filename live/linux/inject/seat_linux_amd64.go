@@ -214,9 +214,10 @@ func (s *Seat) Call(number uint64, args ...uint64) (int64, error) {
 	return s.perform(s.th.TID, nil)
 }
 
-// patience is how long the thread may take to get into its first system call.
-// It stands longer only in a frozen cgroup (freezer of version 2), in which a
-// thread stops for its tracer, but runs no more.
+// patience is how long the thread may take to get into its first system call, or
+// to become ready for it on a busy machine. It sleeps longer only in a frozen
+// cgroup (freezer of version 2), in which a thread stops for its tracer, but runs
+// no more.
 const patience = 2 * time.Second
 
 // perform lets a thread run into a system call and to its end. child is told of
@@ -265,8 +266,13 @@ func (s *Seat) awaitStart(tid int, forever bool) (c ptrace.Change, stuck bool, e
 	if forever {
 		limit = math.MaxInt64
 	}
-	if c, err = s.await(tid, true, limit); err != nil || c.TID != 0 {
-		return c, false, err
+	for {
+		if c, err = s.await(tid, true, limit); err != nil || c.TID != 0 {
+			return c, false, err
+		}
+		if !s.th.Ready() {
+			break
+		}
 	}
 	if err := ptrace.Interrupt(tid); err != nil {
 		return c, false, s.failed(err)

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/io_uring.h>
+#include <linux/rseq.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,6 +19,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/rseq.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -24,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static atomic_long wrong, rounds, interrupted, waiting, ticks;
+static atomic_long wrong, rounds, interrupted, waiting, ticks, steps, signals;
 static char what[512];
 
 static void bad(const char *name, long result, int error) {
@@ -116,11 +119,83 @@ static void *suspended(void *unused) {
 	return NULL;
 }
 
+// on_tty reads from a terminal.
+static void *on_tty(void *unused) {
+	(void)unused;
+	char c;
+	int master = posix_openpt(O_RDWR | O_NOCTTY);
+	if (master < 0 || grantpt(master) || unlockpt(master)) exit(3);
+	int tty = open(ptsname(master), O_RDWR | O_NOCTTY);
+	if (tty < 0) exit(3);
+	for (waiting++;;) eintr("tty", read(tty, &c, 1), 0);
+	return NULL;
+}
+
+// on_uring waits for the end of what was never begun.
+static void *on_uring(void *unused) {
+	(void)unused;
+	struct io_uring_params p = {0};
+	int ring = syscall(SYS_io_uring_setup, 4, &p);
+	for (waiting++; ring >= 0;) eintr("io_uring_enter", syscall(SYS_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0), 1);
+	for (;;) pause(); // not allowed here
+	return NULL;
+}
+
+// stepping computes with the trap flag set: a signal after each instruction.
+static void on_step(int sig) { (void)sig; steps++; }
+static void *stepping(void *unused) {
+	(void)unused;
+	signal(SIGTRAP, on_step);
+#ifdef __x86_64__
+	__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
+#else
+	__asm__ volatile("pushfl; orl $0x100, (%%esp); popfl" ::: "memory", "cc");
+#endif
+	waiting++;
+	compute();
+	return NULL;
+}
+
+// in_rseq counts in a restartable sequence (rseq(2)), nearly all of its time.
+#ifdef __x86_64__
+long sequence(void *area_rseq_cs, const void *descriptor, long n);
+extern const char sequence_descriptor[];
+__asm__(".text\n.globl sequence\nsequence:\n"
+	"	xorl %eax, %eax\n"
+	"	movq %rsi, (%rdi)\n"
+	"1:	incq %rax\n"
+	"	cmpq %rdx, %rax\n"
+	"	jne 1b\n"
+	"2:	movq $0, (%rdi)\n"
+	"	ret\n"
+	"	.byte 0x0f, 0xb9, 0x3d\n	.long 0x53053053\n" // RSEQ_SIG
+	"3:	movq $0, (%rdi)\n"
+	"	movq $-1, %rax\n"
+	"	ret\n"
+	".section .data.rel.ro\n.balign 32\n.globl sequence_descriptor\nsequence_descriptor:\n"
+	"	.long 0, 0\n	.quad 1b, 2b - 1b, 3b\n.text\n");
+static void *in_rseq(void *unused) {
+	(void)unused;
+	if (!__rseq_size) exit(3);
+	struct rseq *area = (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	const long n = 100000;
+	for (waiting++;; rounds++) {
+		long got = sequence((void *)&area->rseq_cs, sequence_descriptor, n);
+		if (got == -1) ticks++; // aborted
+		else if (got != n) bad("rseq", got, 0);
+	}
+	return NULL;
+}
+#else
+#define in_rseq on_nothing
+#endif
+
 static void on_child(int sig) { (void)sig; bad("SIGCHLD", 0, 0); }
 static void on_nudge(int sig) { (void)sig; }
+static void on_queued(int sig) { (void)sig; signals++; }
 
 static void *(*const others[])(void *) = {on_read, on_futex, on_futex_timed, on_poll, on_select, on_epoll, on_recv, on_recv_timed,
-	on_wait, on_sigwait, on_sleep, on_nothing, in_handler, suspended};
+	on_wait, on_sigwait, on_sleep, on_nothing, in_handler, suspended, on_tty, on_uring, stepping, in_rseq};
 
 // The first thread, which makes the calls, is in the state that is asked for;
 // the questions are answered by another one.
@@ -128,7 +203,8 @@ static void *answer(void *unused) {
 	(void)unused;
 	char line[64];
 	while (fgets(line, sizeof line, stdin)) {
-		printf("seen wrong=%ld interrupted=%ld rounds=%ld ticks=%ld what=%s\n", (long)wrong, (long)interrupted, (long)rounds, (long)ticks, what);
+		printf("seen wrong=%ld interrupted=%ld rounds=%ld ticks=%ld steps=%ld signals=%ld what=%s\n", (long)wrong, (long)interrupted, (long)rounds, (long)ticks,
+			(long)steps, (long)signals, what);
 		fflush(stdout);
 	}
 	_exit(0);
@@ -138,6 +214,7 @@ int main(int argc, char **argv) {
 	if (argc < 2 || pipe(pipes) || socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) || (epoll = epoll_create1(0)) < 0) return 2;
 	signal(SIGCHLD, on_child);
 	signal(SIGHUP, on_nudge);
+	signal(SIGRTMIN + 5, on_queued);
 	sigset_t s;
 	sigemptyset(&s);
 	sigaddset(&s, SIGUSR2);
@@ -147,7 +224,7 @@ int main(int argc, char **argv) {
 	// Somebody to wait for.
 	if (!fork()) { prctl(PR_SET_PDEATHSIG, SIGKILL); for (;;) pause(); }
 	const char *names[] = {"read", "futex", "futex timed", "poll", "select", "epoll", "recv", "recv timed", "wait", "sigwait", "sleep", "nothing",
-		"handler", "suspended"};
+		"handler", "suspended", "tty", "io_uring", "stepping", "rseq"};
 	size_t n = sizeof others / sizeof *others, mine = n;
 	pthread_t t;
 	for (size_t i = 0; i < n; i++) {
