@@ -49,10 +49,11 @@ func newCopyStore(f *os.File) *copyStore {
 	return st
 }
 
-// close leaves the file to its owner.
+// close leaves the file to its owner. It can be read, but nothing can be put any more.
 func (st *copyStore) close() {
 	if st != nil && st.direct != nil {
 		st.direct.Close()
+		st.direct = nil
 	}
 }
 

@@ -41,13 +41,6 @@ func (s *pageSet) intersect(o pageSet) {
 	}
 }
 
-func (s *pageSet) count() (n int) {
-	for _, w := range s {
-		n += bits.OnesCount64(w)
-	}
-	return n
-}
-
 // next is the first page from i on that is in the set, or is not, if in is
 // false; chunkPages if there is none.
 func (s *pageSet) next(i int, in bool) int {

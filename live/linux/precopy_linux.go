@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"procdump/internal/sys/procmem"
@@ -64,12 +65,19 @@ func (t *Target) PreCopy(ctx context.Context, o CloneOptions, stop func(context.
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case isNoSpace(err):
-		err = noClone("there is no room on the disk for a copy of its memory beside the dump")
+		err = noClone("%s", whyNoDisk)
 	}
 	t.precopy = nil
-	p.end()
-	_ = file.Truncate(0) // the dump needs the room
+	p.discard()
 	return err
+}
+
+const whyNoDisk = "there is no room on the disk for a copy of its memory beside the dump"
+
+// discard ends a pre-copy that is of no use.
+func (p *precopy) discard() {
+	p.end()
+	_ = p.store.file.Truncate(0) // the dump needs the room
 }
 
 // noPreCopy tells what stands against it before anything is tried.
@@ -114,13 +122,12 @@ func (t *Target) untracked() string {
 
 // opensDirect tells whether a descriptor is one past the page cache.
 func (t *Target) opensDirect(fd int) bool {
-	const oDirect = 0o40000 // of x86
 	b, err := os.ReadFile(procPath(t.PID, "fdinfo", fmt.Sprint(fd)))
 	var flags uint64
 	if err == nil {
 		_, err = fmt.Sscanf(statusField(b, "flags"), "%o", &flags)
 	}
-	return err == nil && flags&oDirect != 0
+	return err == nil && flags&syscall.O_DIRECT != 0
 }
 
 // stopBriefly is Stop without a look at the threads.
@@ -349,7 +356,11 @@ func inSteps(r snapshot.Range, f func(addr, size uint64) error) error {
 
 // end lets the process have its memory to itself again.
 func (p *precopy) end() {
-	if p == nil || p.fault == nil {
+	if p == nil {
+		return
+	}
+	p.store.close()
+	if p.fault == nil {
 		return
 	}
 	// To close it would do, but the process could not touch its memory meanwhile.
@@ -360,5 +371,4 @@ func (p *precopy) end() {
 	}
 	p.fault.Close()
 	p.fault = nil
-	p.store.close()
 }

@@ -41,7 +41,11 @@ func (s *Stopped) Clone(o CloneOptions) error {
 	case !errors.Is(err, errors.ErrUnsupported):
 		return err
 	}
-	return s.settle(o, 0)
+	err = s.settle(o, 0)
+	if errors.Is(err, errors.ErrUnsupported) {
+		s.target.precopy.discard()
+	}
+	return err
 }
 
 // little is how many bytes are sooner copied than the process is cloned.
@@ -86,7 +90,10 @@ func (s *Stopped) settle(o CloneOptions, atMost uint64) (err error) {
 		return err
 	}
 	copied, err := p.copyUnits(ctx, s.mem, &units{rs: dirty}, func(c *copier, r snapshot.Range) error { return c.copy([]snapshot.Range{r}) })
-	if err != nil {
+	switch {
+	case isNoSpace(err):
+		return noClone("%s", whyNoDisk)
+	case err != nil:
 		return err
 	}
 	k := &kept{}
