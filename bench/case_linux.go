@@ -15,6 +15,8 @@ type entry struct {
 // shape says how large a victim is.
 type shape struct {
 	mib, percent, threads int
+	huge                  bool // transparent huge pages
+	dirty                 int  // MiB a second that it writes to; 0: none
 }
 
 // benchCase is one victim and those who dump it, or what watch sets up.
@@ -34,17 +36,27 @@ func cases() []benchCase {
 		{toolLimit, placeTmpfs}, {toolProcdump, placeTmpfs}, {toolGcore, placeTmpfs}, {toolKernel, placeTmpfs},
 		{toolLimit, placeDisk}, {toolEarly, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}, {toolKernel, placeDisk},
 	}
+	clone := []entry{{toolFork, placeDisk}, {toolClone, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}}
+	live := []entry{{toolLive, placeDisk}, {toolClone, placeDisk}}
 	mini := []entry{{toolIdle, placeTmpfs}, {toolMini, placeTmpfs}, {toolGcore, placeTmpfs}}
 	return append([]benchCase{
-		{name: "1GiB", shape: shape{1024, 100, 2}, entries: full, rounds: 1},
-		{name: "4GiB", shape: shape{4096, 100, 2}, entries: full, rounds: 1, long: true},
+		{name: "1GiB", shape: shape{mib: 1024, percent: 100, threads: 2}, entries: full, rounds: 1},
+		{name: "4GiB", shape: shape{mib: 4096, percent: 100, threads: 2}, entries: full, rounds: 1, long: true},
 		// gcore fills the holes of its victim with the zero page.
-		{name: "sparse", shape: shape{4096, 10, 2}, rounds: 1, fresh: true,
+		{name: "sparse", shape: shape{mib: 4096, percent: 10, threads: 2}, rounds: 1, fresh: true,
 			entries: []entry{{toolLimit, placeTmpfs}, {toolProcdump, placeTmpfs}, {toolGcore, placeTmpfs}, {toolKernel, placeTmpfs}}},
-		{name: "packed", shape: shape{1024, 100, 2}, rounds: 1,
+		{name: "packed", shape: shape{mib: 1024, percent: 100, threads: 2}, rounds: 1,
 			entries: []entry{{toolLimit, placeTmpfs}, {toolPacked, placeTmpfs}, {toolGcoreZstd, placeTmpfs}}},
-		{name: "threads10", shape: shape{1, 100, 10}, entries: mini, rounds: 3},
-		{name: "threads1000", shape: shape{1, 100, 1000}, entries: mini, rounds: 3},
+		{name: "threads10", shape: shape{mib: 1, percent: 100, threads: 10}, entries: mini, rounds: 3},
+		{name: "threads1000", shape: shape{mib: 1, percent: 100, threads: 1000}, entries: mini, rounds: 3},
+		{name: "clone1GiB", shape: shape{mib: 1024, percent: 100, threads: 2}, entries: clone, rounds: 1},
+		{name: "clone4GiB", shape: shape{mib: 4096, percent: 100, threads: 2}, entries: clone, rounds: 1, long: true},
+		{name: "clone8GiB", shape: shape{mib: 8192, percent: 100, threads: 2}, entries: clone, rounds: 1, long: true},
+		{name: "clone1GiB-huge", shape: shape{mib: 1024, percent: 100, threads: 2, huge: true}, entries: clone, rounds: 1},
+		{name: "live1GiB-1", shape: shape{mib: 1024, percent: 100, threads: 2, dirty: 1}, entries: live, rounds: 1},
+		{name: "live1GiB-100", shape: shape{mib: 1024, percent: 100, threads: 2, dirty: 100}, entries: live, rounds: 1},
+		{name: "live8GiB-1", shape: shape{mib: 8192, percent: 100, threads: 2, dirty: 1}, entries: live, rounds: 1, long: true},
+		{name: "live8GiB-100", shape: shape{mib: 8192, percent: 100, threads: 2, dirty: 100}, entries: live, rounds: 1, long: true},
 		{name: caseKernel, rounds: 1, long: true, kernel: true},
 	}, watchCases()...)
 }

@@ -8,6 +8,9 @@ const (
 	nameKernel   = "kernel"
 	nameProcdump = "procdump -ma"
 	namePacked   = "procdump -ma -z"
+	nameClone    = "procdump -ma -r"
+	nameLive     = "procdump -ma -r live"
+	nameFork     = "fork(2)"
 	nameMini     = "procdump -mm"
 	nameIdle     = "nobody (noise)"
 )

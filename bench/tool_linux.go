@@ -40,9 +40,20 @@ var (
 
 	toolKernel = tool{name: nameKernel, dump: kernelCore, leastShare: 1}
 
-	toolProcdump = procdumpTool(nameProcdump, 1, "-ma")
-	toolPacked   = procdumpTool(namePacked, 8, "-ma", "-z")
+	toolProcdump = procdumpTool(nameProcdump, 1, "-ma", "-r", "0")
+	toolPacked   = procdumpTool(namePacked, 8, "-ma", "-z", "-r", "0")
+	toolClone    = procdumpTool(nameClone, 1, "-ma", "-r", "1")
+	toolLive     = procdumpTool(nameLive, 1, "-ma", "-r", "live")
 	toolMini     = procdumpTool(nameMini, 1<<40, "-mm")
+
+	// toolFork forks the victim, which measures: what a clone costs at least.
+	toolFork = tool{name: nameFork, dump: func(_ *bench, v *victim, _ string) sample {
+		a, err := v.ask("fork")
+		if err == nil && a["us"] < 0 {
+			err = errors.New("fork failed")
+		}
+		return sample{wall: -1, flush: -1, cpu: -1, rss: -1, own: time.Duration(a["us"]) * time.Microsecond, disk: -1, err: err}
+	}, noFile: true}
 
 	// toolIdle dumps nothing, as long as a mini dump may take: what the beating
 	// thread misses then is the machine's noise.
@@ -85,6 +96,9 @@ func procdumpTool(name string, leastShare int64, switches ...string) tool {
 		s, out := command(append(argv, strconv.Itoa(v.pid), filepath.Join(dir, "dump.core"))...)
 		if s.err == nil {
 			s.own, s.err = pauseOf(out)
+		}
+		if s.err == nil && name == nameLive && !strings.Contains(out, `"method":"pre-copy"`) {
+			s.err = errors.New("it was not pre-copied")
 		}
 		return s
 	}}

@@ -59,11 +59,15 @@ func judge(results []*result) []verdict {
 	all = append(all, atLeast(fmt.Sprintf("sparse victim: speed ≥ %.0f × gcore's", leastSparse), s,
 		ratio(s.row(nameProcdump, placeTmpfs), s.row(nameGcore, placeTmpfs), wallOf), leastSparse, ""))
 	all = append(all, memory(fmt.Sprintf("peak RSS of every run ≤ %d MiB", mostRSS), results, func(r *result) []*row {
-		return slices.DeleteFunc(slices.Clone(r.rows), func(x *row) bool { return x.tool != nameProcdump && x.tool != namePacked && x.tool != nameMini })
+		return slices.DeleteFunc(slices.Clone(r.rows), func(x *row) bool {
+			return x.tool != nameProcdump && x.tool != namePacked && x.tool != nameMini && x.tool != nameClone && x.tool != nameLive
+		})
 	}))
 	all = append(all,
 		pause("mini dump of 10 threads", byName["threads10"], mostPauseFew),
 		pause("mini dump of 1,000 threads", byName["threads1000"], mostPauseMany))
+	all = append(all, judgeClones(byName)...)
+	all = append(all, judgePreCopies(byName)...)
 	all = append(all, judgeWatching(byName)...)
 	return append(all, judgeKernel(byName[caseKernel])...)
 }

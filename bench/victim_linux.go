@@ -47,7 +47,14 @@ type victim struct {
 }
 
 func startVictim(program string, s shape) (*victim, error) {
-	v, ready, err := startAsked(program, strconv.Itoa(s.mib), strconv.Itoa(s.percent), strconv.Itoa(s.threads))
+	argv := []string{program, strconv.Itoa(s.mib), strconv.Itoa(s.percent), strconv.Itoa(s.threads)}
+	if s.huge {
+		argv = append(argv, "thp")
+	}
+	if s.dirty > 0 {
+		argv = append(argv, "dirty="+strconv.Itoa(s.dirty))
+	}
+	v, ready, err := startAsked(argv...)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ const (
 
 // sink takes a dump's bytes.
 type sink interface {
-	copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) (bad []snapshot.Range, err error)
+	copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, pace *Pacer, meter *meter) (bad []snapshot.Range, err error)
 	finish(l layout) error // writes the head
 	abort()
 }
@@ -55,18 +55,20 @@ func split(places []snapshot.Placement) []work {
 
 // reader reads units of work into one buffer that it reuses.
 type reader struct {
-	m   snapshot.Memory
-	buf []byte
-	bad []snapshot.Range
+	m    snapshot.Memory
+	pace *Pacer
+	buf  []byte
+	bad  []snapshot.Range
 }
 
-func newReader(m snapshot.Memory, size int) *reader {
-	return &reader{m: m, buf: fsys.AlignedBuffer(size)}
+func newReader(m snapshot.Memory, pace *Pacer, size int) *reader {
+	return &reader{m: m, pace: pace, buf: fsys.AlignedBuffer(pace.batch(size))}
 }
 
 // read calls put for each batch of at most limit bytes: what was read, and
 // where it goes.
 func (r *reader) read(ctx context.Context, w work, limit int, put func([]byte, []snapshot.Placement) error) error {
+	limit = min(limit, len(r.buf))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -88,7 +90,10 @@ func (r *reader) read(ctx context.Context, w work, limit int, put func([]byte, [
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		err := r.fill(r.buf[:size], batch)
+		err := r.pace.wait(ctx, size)
+		if err == nil {
+			err = r.fill(r.buf[:size], batch)
+		}
 		if err == nil {
 			err = put(r.buf[:size], places)
 		}
@@ -158,8 +163,8 @@ func newCompressed(f *os.File, l layout, spareRAM bool) (*compressed, error) {
 }
 
 // copy reads in the file's order; the zseek.Writer compresses in parallel.
-func (o *compressed) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) ([]snapshot.Range, error) {
-	r := newReader(m, readSize)
+func (o *compressed) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, pace *Pacer, meter *meter) ([]snapshot.Range, error) {
+	r := newReader(m, pace, readSize)
 	put := func(b []byte, at []snapshot.Placement) error {
 		meter.add(uint64(len(b)))
 		for _, pl := range at {

@@ -48,10 +48,22 @@ type Job struct {
 	Outputs []Output // smallest first
 	// Sidecars are files that are written beside each dump.
 	Sidecars []Sidecar
+	// Method says how a dump that is not small is taken.
+	Method Method
+	// Pacer, if not nil, paces what is copied while the process runs on: from a
+	// clone. While it stands every moment counts.
+	Pacer *Pacer
+	// Cloned, if not nil, is called when there is a clone: the process is not
+	// needed any more.
+	Cloned func()
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(done, total uint64)
 
-	files []*fsys.Temp
+	// NoRoom says why there is not memory enough for a clone; "": there is.
+	NoRoom string
+
+	files  []*fsys.Temp
+	spools []*fsys.Temp // copies of memory
 }
 
 // Sidecar makes the content of a file beside a dump, and its name's suffix.
@@ -75,15 +87,7 @@ type Result struct {
 // Prepare makes the files and checks that there is room for them, before the
 // process is stopped. p needs no memory. Discard must be called in the end.
 func (j *Job) Prepare(p *snapshot.Process) error {
-	need := map[string]uint64{}
-	for _, o := range j.Outputs {
-		n := dumpkind.Estimate(p, o.Select)
-		if o.Mask.Compress() {
-			n /= 2 // what a usual process compresses to; a full disk is found out later, too
-		}
-		need[o.Mask.Folder()] += n
-	}
-	for folder, n := range need {
+	for folder, n := range j.needs(p) {
 		free, err := fsys.Free(folder)
 		if err != nil {
 			continue // unknown here
@@ -103,6 +107,19 @@ func (j *Job) Prepare(p *snapshot.Process) error {
 	return nil
 }
 
+// needs is about how many bytes the outputs will take in each folder.
+func (j *Job) needs(p *snapshot.Process) map[string]uint64 {
+	need := map[string]uint64{}
+	for _, o := range j.Outputs {
+		n := dumpkind.Estimate(p, o.Select)
+		if o.Mask.Compress() {
+			n /= 2 // what a usual process compresses to; a full disk is found out later, too
+		}
+		need[o.Mask.Folder()] += n
+	}
+	return need
+}
+
 // Estimate is about how many bytes all outputs together will hold.
 func (j *Job) Estimate(p *snapshot.Process) (n uint64) {
 	for _, o := range j.Outputs {
@@ -117,6 +134,9 @@ func (j *Job) Discard() {
 		f.Discard()
 	}
 	j.files = nil
+	for _, t := range j.spools {
+		t.Discard()
+	}
 }
 
 // dump is an output in the making.
@@ -161,9 +181,11 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 		// small one gains nothing.
 		held = math.MaxUint64
 	}
+	pace, noClone := j.clone(src)
 	for i, o := range j.Outputs {
 		results[i].Output = o
 		dumps[i] = &dump{res: &results[i], file: j.files[i]}
+		dumps[i].fail(cause(noClone))
 		dumps[i].fail(cause(dumps[i].pick(src.Snapshot(), held, len(j.Outputs) == 1)))
 		buffered = buffered && (results[i].Err != nil || dumps[i].sel.Buffered)
 		held += dumps[i].held()
@@ -179,7 +201,7 @@ func (j *Job) Run(ctx context.Context, src Source) []Result {
 	dumps = slices.DeleteFunc(dumps, func(d *dump) bool { return d.res.Err != nil })
 	meter := newMeter(dumps, j.Progress)
 	for _, d := range dumps {
-		d.fail(cause(d.copy(ctx, meter)))
+		d.fail(cause(d.copy(ctx, pace, meter)))
 		if ctx.Err() != nil && !d.sel.Buffered {
 			d.fail(context.Cause(ctx)) // the process may have gone on meanwhile
 		}
@@ -216,6 +238,9 @@ func (d *dump) fail(err error) {
 // pick selects the memory, while other dumps hold so many bytes in RAM. only
 // tells that there are no other dumps.
 func (d *dump) pick(p *snapshot.Process, held uint64, only bool) error {
+	if d.res.Err != nil {
+		return nil
+	}
 	o := d.res.Output.Select
 	o.Held, o.Only = held, only
 	sel, err := dumpkind.Select(p, o)
@@ -264,12 +289,12 @@ func (d *dump) lay() error {
 }
 
 // copy writes the memory.
-func (d *dump) copy(ctx context.Context, m *meter) error {
+func (d *dump) copy(ctx context.Context, pace *Pacer, m *meter) error {
 	if d.res.Err != nil {
 		return nil
 	}
 	mem := d.sel.Process.Memory
-	bad, err := d.out.copy(ctx, mem, d.layout.Placements(), m)
+	bad, err := d.out.copy(ctx, mem, d.layout.Placements(), pace, m)
 	info := &d.sel.Process.Info
 	if mem, ok := mem.(snapshot.PartlySeen); ok {
 		info.LeftOut = append(info.LeftOut, d.selected(mem.Unknown())...)

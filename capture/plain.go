@@ -58,7 +58,7 @@ func (o *plain) openDirect() bool {
 
 // copy reads and writes with several goroutines: one reads while another
 // writes.
-func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, meter *meter) ([]snapshot.Range, error) {
+func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.Placement, pace *Pacer, meter *meter) ([]snapshot.Range, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	buffer, workers := readSize, min(2, runtime.NumCPU())
@@ -86,7 +86,7 @@ func (o *plain) copy(ctx context.Context, m snapshot.Memory, places []snapshot.P
 	}
 	for range min(workers, max(1, len(units))) {
 		wg.Go(func() {
-			r := newReader(m, buffer)
+			r := newReader(m, pace, buffer)
 			for w := next(); w != nil; w = next() {
 				// What goes through the page cache is copied twice: in small
 				// batches it stays in the processor's cache.

@@ -103,6 +103,7 @@ type completeEvent struct {
 	ElapsedMicros int64    `json:"elapsedMicros"`
 	PauseMicros   int64    `json:"pauseMicros"`
 	Method        string   `json:"method"`
+	Rounds        int      `json:"rounds,omitempty"`
 	KernelPath    string   `json:"kernelPath"`
 	KernelDump    string   `json:"kernelDumpPath"`
 	Open          []string `json:"open"`

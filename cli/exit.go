@@ -21,6 +21,6 @@ var exitCodes = []struct {
 	{ExitUsage, "the command line is wrong"},
 	{ExitNoTarget, "no process matches, or several do and -all is not given"},
 	{ExitPermission, "not permitted to dump the process"},
-	{ExitNotReached, "the process ended before all dumps were written"},
+	{ExitNotReached, "it ended before all dumps were written, or -a avoided one"},
 	{ExitCancelled, "cancelled by Ctrl-C, SIGTERM or -cancel"},
 }

@@ -76,6 +76,10 @@ func canonical(o *Options) []string {
 	add(o.Wait, "-w")
 	add(o.Tree, "-pt")
 	add(o.Kill, "-k")
+	add(o.Clone != CloneGently && !o.PreCopy, "-r", fmt.Sprint(o.Clones))
+	add(o.PreCopy, "-r", liveWord)
+	add(o.Avoid, "-a")
+	add(o.Throttle > 0, "-throttle", fmt.Sprint(o.Throttle>>20))
 	add(o.Live, "-live")
 	addTriggers(add, o)
 	if o.Group {

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 
+	"procdump/capture"
 	"procdump/internal/sys/fsys"
 	"procdump/kernel/rescue"
 	"procdump/monitor"
@@ -56,7 +57,7 @@ func Main(args []string, out, errOut *os.File) int {
 	console := NewConsole(ConsoleConfig{Out: out, Err: errOut, JSON: o.JSON, Width: func() int { return fsys.TerminalWidth(errOut) }})
 	defer console.Close()
 	console.Start(append([]string{"procdump"}, args...))
-	r := &run{o: o, args: args, console: console}
+	r := &run{o: o, args: args, console: console, pacer: o.pacer()}
 	return r.run(ctx)
 }
 
@@ -104,7 +105,7 @@ func exitCode(err error) int {
 		return ExitPermission
 	case errors.Is(err, target.ErrNotFound), errors.Is(err, target.ErrNotWatched):
 		return ExitNoTarget
-	case errors.Is(err, monitor.ErrEnded), errors.Is(err, monitor.ErrGone), errors.Is(err, target.ErrEnded):
+	case errors.Is(err, capture.ErrAvoided), errors.Is(err, monitor.ErrEnded), errors.Is(err, monitor.ErrGone), errors.Is(err, target.ErrEnded):
 		return ExitNotReached
 	}
 	return ExitFailed

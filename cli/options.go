@@ -26,6 +26,16 @@ const (
 	ActionUninstall               // take it out again
 )
 
+// CloneChoice says whether large dumps are taken from a clone of the process.
+type CloneChoice uint8
+
+// The choices.
+const (
+	CloneGently CloneChoice = iota // where the process would stand long otherwise
+	CloneAlways
+	CloneNever
+)
+
 // Options is a command line, understood and checked. Parse makes it.
 type Options struct {
 	Action    Action
@@ -49,8 +59,15 @@ type Options struct {
 	Wait  bool // -w: for a process that is not there yet
 	Group bool // -pgid: Target is a process group that others may join
 	Tree  bool // -pt: descendants too
-	Kill  bool // -k: after the dump
-	Live  bool // -live: a view of the watched values
+	Kill  bool // -k: after the dump, or the clone
+
+	Clone  CloneChoice // -r
+	Clones int         // of -r: how many at a time
+	// PreCopy is -r live: memory is copied while the process runs, if that can be.
+	PreCopy  bool
+	Avoid    bool   // -a
+	Throttle uint64 // -throttle, in bytes a second; 0: none
+	Live     bool   // -live: a view of the watched values
 
 	Rules     monitor.Rules  // none of them a trigger: dumps at once
 	Limits    monitor.Limits // PerProcess is at least 1

@@ -136,7 +136,7 @@ func (p *parser) take(s *spec) *UsageError {
 			return err
 		}
 		n = len(p.rest)
-	} else if s.optional != "" && p.takesOptional() {
+	} else if s.optional != "" && p.takesOptional(s.word) {
 		n = 1
 	}
 	values := p.rest[:n]
@@ -163,11 +163,15 @@ func checkLaunch(s *spec, rest []string) *UsageError {
 }
 
 // takesOptional tells whether the next word is the optional value of the
-// switch before it. It has to be a digit, and another word has to be there
+// switch before it. It has to be a digit, or word, and another word has to be there
 // that can be the target: on Linux PIDs are as small as such values are, and
 // "-e 1" alone means the process 1.
-func (p *parser) takesOptional() bool {
-	if len(p.rest) == 0 || len(p.rest[0]) != 1 || p.rest[0][0] < '0' || p.rest[0][0] > '9' {
+func (p *parser) takesOptional(word string) bool {
+	if len(p.rest) == 0 {
+		return false
+	}
+	digit := len(p.rest[0]) == 1 && p.rest[0][0] >= '0' && p.rest[0][0] <= '9'
+	if !digit && (word == "" || !strings.EqualFold(p.rest[0], word)) {
 		return false
 	}
 	if p.target != nil || p.given["x"] {
@@ -194,7 +198,7 @@ func (p *parser) takesOptional() bool {
 // finish checks the whole and fills in what was not given.
 func (p *parser) finish() error {
 	for _, check := range []func(*parser) *UsageError{
-		checkCancel, checkCounters, checkPairs, checkInstall, checkUninstall, checkWait, checkLater, checkTarget, checkView64, checkPlatform,
+		checkCancel, checkCounters, checkPairs, checkThrottle, checkInstall, checkUninstall, checkWait, checkLater, checkTarget, checkView64, checkPlatform,
 	} {
 		if err := check(p); err != nil {
 			return err

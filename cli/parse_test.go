@@ -64,6 +64,18 @@ var goodCommands = []struct {
 	{"-n 3 1 -s 0 x", func(o *Options) { o.Limits.PerProcess, o.Path = 3, "x"; held(0)(o) }},
 	{"-s 5 1", held(5)},
 	{"-at 30 1", func(o *Options) { o.TimeLimit = 30 * time.Second }},
+	{"-r 1", func(o *Options) { o.Clone, o.Clones = CloneAlways, 1 }}, // the process 1
+	{"-r 3 -a 1", func(o *Options) { o.Clone, o.Clones, o.Avoid = CloneAlways, 3, true }},
+	{"-ma -r live 1", func(o *Options) {
+		o.Kinds, o.Clone, o.Clones, o.PreCopy = []dumpkind.Kind{dumpkind.Full}, CloneAlways, 1, true
+	}},
+	{"-ma -r 0 1", func(o *Options) { o.Kinds, o.Clone = []dumpkind.Kind{dumpkind.Full}, CloneNever }},
+	{"-ma -throttle 20 1", func(o *Options) {
+		o.Kinds, o.Clone, o.Clones, o.Throttle = []dumpkind.Kind{dumpkind.Full}, CloneAlways, 1, 20<<20
+	}},
+	{"-mp -r 2 -throttle 1 1", func(o *Options) {
+		o.Kinds, o.Clone, o.Clones, o.Throttle = []dumpkind.Kind{dumpkind.MiniPlus}, CloneAlways, 2, 1<<20
+	}},
 	{"-o -z -json 1", func(o *Options) { o.Overwrite, o.Compress, o.JSON = true, true, true }},
 	{"-format MiniDump 1", func(o *Options) { o.Format = capture.FormatMinidump }},
 	{"-dc a~comment 1", func(o *Options) { o.Comment = "a comment" }},
@@ -227,6 +239,14 @@ var badCommands = []struct{ args, name, text string }{
 	{"-N 1 /n 2 1", "-n", "given twice"},
 	{"-s -1 1", "-s", "from 0 to 604800"},
 	{"-s 1.5 1", "-s", "not a number of seconds"},
+	{"-r 6 1", "-r", `"6" is not a number of clones from 0 to 5`},
+	{"-a 1", "-a", "needs -r"},
+	{"-ma -throttle 0 1", "-throttle", `"0" is not a number of MB a second from 1 to 1048576`},
+	{"-ma -r 0 -throttle 5 1", "-throttle", "cannot be combined with -r 0"},
+	{"-throttle 5 1", "-throttle", "a small one is copied while the process stands"},
+	{"-mt -mm -r -throttle 5 x", "-throttle", "paces large dumps"},
+	{"-ma -a -throttle 5 1", "-a", "needs -r"},
+	{"-r 0 -a 1", "-a", "cannot be combined with -r 0"},
 	{"-at 0 1", "-at", "from 1 to 604800"},
 	{"-at 1", "", "no target given"},
 	{"-mc", "-mc", "missing MASK"},
@@ -327,7 +347,7 @@ func TestParsePlatform(t *testing.T) {
 func TestParseLater(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"-ma -mk -pt -k -wer 1 x", "-wer: not available yet; procdump -? lists what is"},
-		{"-e -g -r 3 w3wp.exe", "-g, -r: not available yet; procdump -? lists what is"},
+		{"-e -g -wer w3wp.exe", "-g, -wer: not available yet; procdump -? lists what is"},
 		{"-ma 1 -usegcore", "-usegcore: not available yet; procdump writes its dumps itself"},
 		{"-md x.dll -gcm 5 1 y", "-md, -gcm: not available yet; procdump -? lists what is"},
 	} {
@@ -385,7 +405,10 @@ func TestOptionalNumber(t *testing.T) {
 		{"-e notepad", "notepad", ""},
 		{"-r 3", "3", ""},
 		{"-r 3 1", "1", ""},
-		{"-r 9 notepad", "notepad", ""}, // for -r to refuse
+		{"-r live 1", "1", ""},
+		{"-r LIVE -ma", "LIVE", ""}, // a process of that name
+		{"-e live", "live", ""},
+		{"-e live x", "live", "x"},
 		{"-e 1 -r 3", "3", ""},
 		{"-e 1 -r 3 notepad", "notepad", ""},
 		{"-ma -e -r 2 1234 x", "1234", "x"},

@@ -185,6 +185,7 @@ type Result struct {
 	Elapsed   time.Duration
 	Pause     time.Duration // of the target, -1 if unknown
 	Method    string        // "stop-and-copy"
+	Rounds    int           // how often memory was copied before the stop
 
 	KernelPath string // file with the kernel stacks, "" if there is none
 	// KernelDumpPath is the small kernel dump of the process, "" if there is none.
@@ -200,7 +201,7 @@ func (d *DumpConsole) Complete(r Result) {
 	open := openCommands(r.Path, d.process.Exe, d.format, d.compressed)
 	if c.config.JSON {
 		c.event(&completeEvent{c.head("complete"), d.ids(), d.number, r.Path, d.kind.String(), d.format.String(), d.compressed,
-			r.Size, r.DiskBytes, r.Elapsed.Microseconds(), pauseMicros(r.Pause), r.Method, r.KernelPath, r.KernelDumpPath, open})
+			r.Size, r.DiskBytes, r.Elapsed.Microseconds(), pauseMicros(r.Pause), r.Method, r.Rounds, r.KernelPath, r.KernelDumpPath, open})
 	} else {
 		c.print(c.config.Out, d.head()+fmt.Sprintf("complete: %d MB written in %.1f seconds\n", megabytes(r.Size), r.Elapsed.Seconds())+
 			summary(r, open[0]))
@@ -277,7 +278,10 @@ func summary(r Result, open string) string {
 	b.row("size", size)
 	b.row("time", fmt.Sprintf("%.2f s", r.Elapsed.Seconds()))
 	paused := pauseText(r.Pause)
-	if r.Method != "" {
+	switch {
+	case r.Rounds > 0:
+		paused += fmt.Sprintf(" (pre-copied, %d rounds)", r.Rounds)
+	case r.Method != "":
 		paused += " (" + oneLine(r.Method) + ")"
 	}
 	b.row("paused", paused)

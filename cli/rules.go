@@ -14,11 +14,11 @@ var excluding = []struct {
 	remedy string
 }{
 	{"mpx", []string{"mp"}, "give one of them: -mpx is -mp without the largest private area"},
-	{"mk", []string{"r"}, "a clone has no kernel stacks of the threads"},
+	{"mk", []string{"r", "throttle"}, "a clone has no kernel stacks of the threads"},
 	{"x", []string{"all", "w", "pgid"}, "-x launches its target itself"},
 	{"pgid", []string{"w"}, "-pgid waits for nothing: it watches the group's processes, those that join it too"},
 	{"i", []string{"n", "s", "w", "x", "all", "pt", "pgid", "c", "cl", "m", "ml", "p", "pl", "tc", "fc", "h", "hp", "e", "sig", "l", "t",
-		"k", "ntotal", "pf", "cooldown", "live", "counters", "mk", "64", "r", "a", "inspect"},
+		"k", "ntotal", "pf", "cooldown", "live", "counters", "mk", "64", "r", "a", "throttle", "inspect"},
 		"a crash is the only trigger of what -i installs"},
 }
 
@@ -53,6 +53,29 @@ func checkPairs(p *parser) *UsageError {
 		if p.given[r.name] && !p.anyGiven(r.others) {
 			return usagef("-"+r.name, "", "needs -%s", strings.Join(r.others, " or -"))
 		}
+	}
+	for _, name := range []string{"a", "throttle"} {
+		if p.given[name] && p.opts.Clone == CloneNever {
+			return usagef("-"+name, "give -r 1", "cannot be combined with -r 0")
+		}
+	}
+	return nil
+}
+
+// checkThrottle makes -throttle imply -r, and refuses it where it could pace
+// nothing.
+func checkThrottle(p *parser) *UsageError {
+	if !p.given["throttle"] {
+		return nil
+	}
+	if p.opts.PreCopy {
+		return usagef("-throttle", "give -r 1", "cannot be combined with -r live: what is copied while the process runs is not paced")
+	}
+	if !p.opts.large() {
+		return usagef("-throttle", "add -ma, -mp or -mc", "paces large dumps: a small one is copied while the process stands")
+	}
+	if !p.given["r"] {
+		p.opts.Clone, p.opts.Clones = CloneAlways, 1
 	}
 	return nil
 }

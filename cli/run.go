@@ -19,10 +19,11 @@ type run struct {
 	args     []string // as typed
 	console  *Console
 	mask     capture.Mask
-	launched atomic.Bool // -x has been told
-	reports  *reports    // of -inspect; nil without it
-	kernel   *kernelSide // of -mk; nil if the kernel's memory cannot be had
-	several  bool        // there may be more than one process: lines name theirs
+	launched atomic.Bool    // -x has been told
+	reports  *reports       // of -inspect; nil without it
+	kernel   *kernelSide    // of -mk; nil if the kernel's memory cannot be had
+	pacer    *capture.Pacer // of all dumps together
+	several  bool           // there may be more than one process: lines name theirs
 }
 
 // run does what the options ask for and returns the exit code.
@@ -187,7 +188,8 @@ func (r *run) monitor(ctx context.Context, scope monitor.Scope) (dumps, code int
 		defer r.reports.wait()
 	}
 	out := monitor.Run(ctx, monitor.Config{View: view, Rules: r.o.Rules, Limits: r.o.Limits, Scope: scope, Kill: r.o.Kill, TimeLimit: r.o.TimeLimit,
-		Live:     monitor.LiveOptions{KernelStacks: r.o.KernelStacks, View64: r.o.View64},
+		Live:     monitor.LiveOptions{KernelStacks: r.o.KernelStacks, View64: r.o.View64, Clone: r.mayClone()},
+		Parallel: r.o.Clones, Avoid: r.o.Avoid,
 		Observer: observer{r}, Dumper: dumper{r}})
 	for _, err := range out.Errors {
 		code = worse(code, exitCode(err))

@@ -24,7 +24,10 @@ type session struct {
 	run     *run
 	due     *monitor.Due
 	console *ProcessConsole
-	kernel  []byte // the kernel's side of the process, for -mk; nil if it cannot be had
+	stood   string // why the process stands while it is copied, if that is to be said
+	// refusedCopy is why it is not copied while it runs, although that was asked for.
+	refusedCopy string
+	kernel      []byte // the kernel's side of the process, for -mk; nil if it cannot be had
 }
 
 // errTimeLimit is the cause of a dump that -at ended.
@@ -84,19 +87,25 @@ func (s *session) dump(ctx context.Context) error {
 		outage.begin(s.due.Time)
 	}
 	begin := time.Now()
-	src, err := s.due.Stop(ctx, func(p *snapshot.Process) error {
+	src, err := s.due.Stop(ctx, func(p *snapshot.Process, noClone string) (*capture.PreCopy, error) {
 		s.announce(job, consoles, p)
 		prepared = true
-		if err := job.Prepare(p); err != nil {
-			return err
+		if err := s.choose(job, p, noClone); err != nil {
+			return nil, err
 		}
+		if err := job.Prepare(p); err != nil {
+			return nil, err
+		}
+		pre := s.preCopy(job, p)
 		s.readKernel(p.PID)
 		if !s.due.Held { // else every moment counts
 			warmHeap(warmBytes + len(p.Threads)*warmThread)
 			begin = time.Now()
-			outage.begin(begin)
+			if pre == nil {
+				outage.begin(begin)
+			}
 		}
-		return nil
+		return pre, nil
 	})
 	if err != nil {
 		if !prepared || errors.Is(err, fs.ErrPermission) {
@@ -105,6 +114,7 @@ func (s *session) dump(ctx context.Context) error {
 		return s.failed(consoles, err)
 	}
 	defer src.Resume()
+	outage.begin(time.Now())
 	s.describe(src.Snapshot())
 	if s.run.o.View64 && s.due.Process.Class == elf.ELFCLASS32 {
 		p := src.Snapshot()
@@ -122,6 +132,12 @@ func (s *session) describe(p *snapshot.Process) {
 	p.Info.Samples = s.due.Samples
 	p.Info.Comment = s.run.o.Comment
 	p.Info.CommandLine = append([]string{"procdump"}, s.run.args...)
+	if s.stood != "" {
+		p.Info.Warnings = append(p.Info.Warnings, capture.Stood(s.stood))
+	}
+	if s.refusedCopy != "" {
+		p.Info.Warnings = append(p.Info.Warnings, capture.NotPreCopied(s.refusedCopy))
+	}
 }
 
 // job plans the outputs and makes a console for each.
@@ -141,6 +157,7 @@ func (s *session) job() (*capture.Job, []*DumpConsole) {
 	if o.KernelStacks {
 		j.Sidecars = []capture.Sidecar{kernelStacks, s.kernelDump}
 	}
+	j.Cloned, j.Pacer = s.due.Cloned, s.run.pacer
 	last := consoles[len(consoles)-1]
 	j.Progress = func(done, total uint64) { last.Progress(int64(done), int64(total)) }
 	return j, consoles
@@ -200,7 +217,7 @@ func (s *session) report(results []capture.Result, consoles []*DumpConsole, elap
 			continue
 		}
 		consoles[i].Complete(Result{Path: r.Path, Size: r.Size, DiskBytes: r.Disk, Elapsed: elapsed, Pause: r.Pause,
-			Method: r.Process.Info.Method, KernelPath: sidecar(r, 0), KernelDumpPath: sidecar(r, 1), Warnings: append(r.Warnings, shortcomings(r.Process)...)})
+			Method: r.Process.Info.Method, Rounds: r.Process.Info.Rounds, KernelPath: sidecar(r, 0), KernelDumpPath: sidecar(r, 1), Warnings: append(r.Warnings, shortcomings(r.Process)...)})
 		if s.run.reports != nil {
 			s.run.reports.add(consoles[i], r.Path, s.run.o.Overwrite)
 		}

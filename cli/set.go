@@ -16,6 +16,10 @@ const (
 	maxSeconds = 7 * 24 * 60 * 60
 	maxPID     = 1<<32 - 1 // Windows; Linux has at most 2^22
 
+	maxClones = 5 // as in ProcDump
+
+	maxThrottle = 1 << 20 // a terabyte a second
+
 	defaultSeconds = 10 // of -s
 )
 
@@ -89,6 +93,32 @@ func setInterval(o *Options, v []string) *UsageError {
 func setTimeLimit(o *Options, v []string) *UsageError {
 	n, err := number("-at", "number of seconds", v[0], 1, maxSeconds)
 	o.TimeLimit = time.Duration(n) * time.Second
+	return err
+}
+
+// setThrottle takes megabytes as the triggers do: of 2^20 bytes.
+func setThrottle(o *Options, v []string) *UsageError {
+	n, err := number("-throttle", "number of MB a second", v[0], 1, maxThrottle)
+	o.Throttle = uint64(n) << 20
+	return err
+}
+
+// liveWord is what -r takes in place of a number.
+const liveWord = "live"
+
+// setClones reads the number of -r, which is there or not, or liveWord.
+func setClones(o *Options, v []string) *UsageError {
+	o.Clone, o.Clones = CloneAlways, 1
+	if len(v) == 0 {
+		return nil
+	}
+	if o.PreCopy = strings.EqualFold(v[0], liveWord); o.PreCopy {
+		return nil
+	}
+	n, err := number("-r", "number of clones", v[0], 0, maxClones)
+	if o.Clones = n; n == 0 {
+		o.Clone = CloneNever
+	}
 	return err
 }
 

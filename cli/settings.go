@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"procdump/capture"
 	"procdump/internal/signals"
 	"procdump/monitor"
 )
@@ -85,6 +86,19 @@ func (r *run) settings(scope monitor.Scope) []Setting {
 	add("Dump folder", r.mask.Folder())
 	if o.Kill {
 		add("Kill after dump", "Enabled")
+	}
+	if o.Clone == CloneAlways {
+		text := fmt.Sprintf("Enabled (at most %d)", o.Clones)
+		if o.Avoid {
+			text += ", or no dump"
+		}
+		if o.PreCopy {
+			add("Pre-copy", "Enabled")
+		}
+		add("Clone", text)
+	}
+	if o.Throttle > 0 {
+		add("Copy at most", fmt.Sprintf("%s/s", capture.Bytes(o.Throttle)))
 	}
 	return out
 }

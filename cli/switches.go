@@ -38,9 +38,11 @@ type spec struct {
 	also string // another spelling, "" if none
 
 	// values are the names of the values that must follow. optional, if there,
-	// is a one-digit number that may follow (see parser.takeOptional).
+	// is a one-digit number that may follow, or the word instead of it (see
+	// parser.takesOptional).
 	values   []string
 	optional string
+	word     string
 	launch   bool // PROGRAM and all that follows it are values too
 	repeat   bool // a switch with values may be given more than once
 
@@ -112,12 +114,31 @@ var switches = []spec{
 		help: "look every MS milliseconds (250; 1000 from 100 processes on)"},
 	{name: "cooldown", values: []string{"SEC"}, section: secWhen, set: setCooldown,
 		help: "no trigger of a process counts for SEC seconds after its dump"},
+	{name: "r", optional: "0..5", word: liveWord, section: secWhen, set: setClones,
+		help: "let the process run on: dump from a clone of it (at most 1..5)",
+		more: "The process stands only until the kernel has made a copy-on-write clone, some 30 ms for a GiB of 4-KiB pages. Without " +
+			"-r a clone is made where a dump of more than 256 MB is to be taken (-ma, -mp, -mc) and it is safe; 0 forbids it. The " +
+			"number is how many clones there are at a time. Where a clone is not safe (a seccomp filter, a userfaultfd, memory or " +
+			"a limit of processes that would not do, a vfork under way) the process stands while it is copied, and the dump says " +
+			"why. Small dumps (-mm, -mt) are in memory sooner than a clone would be made, and do without. With live the memory " +
+			"is copied while the process runs, and what it writes to meanwhile again, until little is left: only that is copied " +
+			"while it stands (Linux 6.7). Its pause depends on how fast it writes, not on its size, and no memory is needed, but " +
+			"as much disk again as the dump takes. Where that cannot be, the dump says why, and is taken from a clone."},
+	{name: "a", section: secWhen, set: on(func(o *Options) { o.Avoid = true }),
+		help: "with -r: rather no dump than one for which the process stands",
+		more: "A trigger is skipped, with its reason, if there can be no clone or the clones of -r are all in use."},
+	{name: "throttle", values: []string{"MB/S"}, section: secWhen, set: setThrottle,
+		help: "copy at most MB/S megabytes a second; dumps from a clone",
+		more: "For a machine that has other things to do: of all dumps together no more is read and written. The clone is there for " +
+			"longer, and what the process writes meanwhile takes memory. While a process stands nothing is paced, so this switch implies -r 1 " +
+			"where -r is not given, and a process that cannot be cloned is copied at full speed."},
 	{name: "k", section: secWhen, set: on(func(o *Options) { o.Kill = true }),
 		help: "kill the process after its last dump (SIGKILL)",
-		more: "With -n 3 that is the third one. A process of which a dump is still to come, or failed, lives on."},
+		more: "With -n 3 that is the third one. A process of which a dump is still to come, or failed, lives on. Where the dump is " +
+			"taken from a clone (-r) it is killed as soon as there is one."},
 	{name: "at", values: []string{"SEC"}, section: secWhen, set: setTimeLimit,
-		help: "give a dump up that stops the process for SEC seconds",
-		more: "What is read before the stop does not count. No file is left and the process runs on; " +
+		help: "give a dump up that takes longer than SEC seconds",
+		more: "What is read before the stop does not count; what is copied from a clone does. No file is left and the process runs on; " +
 			"a trigger that can come again counts again 10 seconds later."},
 
 	{name: "c", values: []string{"CPU"}, section: secTrigger, set: setCPU(false),
@@ -212,7 +233,6 @@ var switches = []spec{
 
 	// Not available yet. The names and values are ProcDump's, those of
 	// ProcDump for Linux where ProcDump has none, and our own.
-	{name: "a", later: true},
 	{name: "g", later: true},
 	{name: "gcgen", values: []string{"GENERATION"}, later: true},
 	{name: "gcm", values: []string{"MB"}, later: true},
@@ -220,10 +240,8 @@ var switches = []spec{
 	{name: "md", values: []string{"DLL"}, later: true},
 	{name: "pc", values: []string{"COUNTER", "THRESHOLD"}, repeat: true, later: true},
 	{name: "pcl", values: []string{"COUNTER", "THRESHOLD"}, repeat: true, later: true},
-	{name: "r", optional: "1..5", later: true},
 	{name: "restrack", later: true},
 	{name: "sr", values: []string{"N"}, later: true},
-	{name: "throttle", values: []string{"MB/S"}, later: true},
 	{name: "usegcore", later: true, more: "procdump writes its dumps itself"},
 	{name: "wer", later: true},
 }
@@ -248,7 +266,11 @@ func (s *spec) usage() string {
 		u += " " + v
 	}
 	if s.optional != "" {
-		u += " [" + s.optional + "]"
+		u += " [" + s.optional
+		if s.word != "" {
+			u += "|" + s.word
+		}
+		u += "]"
 	}
 	if s.launch {
 		u += " [ARG...]"

@@ -279,3 +279,15 @@ func (s *selector) walk(r snapshot.Range, f func(snapshot.Extent)) error {
 	}
 	return nil
 }
+
+// Wants tells whether a dump may hold memory of a region, without a look at the
+// memory.
+func (o Options) Wants(g *snapshot.Region) bool {
+	if excluded(g, o.DontDump) != "" {
+		return false
+	}
+	if o.Kind == Custom && g.Perm&snapshot.Shared != 0 {
+		return mask(o.Mask).takes(g)
+	}
+	return true
+}

@@ -19,7 +19,7 @@ import (
 // TestCtrlZ: procdump does not stop with the victim in its hands.
 func TestCtrlZ(t *testing.T) {
 	v := victims.Start(t, "dirty", "256")
-	cmd, out := begin(t, v, "-ma", strconv.Itoa(v.PID), filepath.Join(t.TempDir(), "x.core"))
+	cmd, out := begin(t, v, "-ma", "-r", "0", strconv.Itoa(v.PID), filepath.Join(t.TempDir(), "x.core"))
 	for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGTTOU, syscall.SIGTTIN} {
 		if err := cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
@@ -109,7 +109,7 @@ func TestHangingDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := victims.Start(t, "dirty", "512")
-	cmd, out := begin(t, v, "-ma", "-at", "1", strconv.Itoa(v.PID), filepath.Join(folder, "x.core"))
+	cmd, out := begin(t, v, "-ma", "-r", "0", "-at", "1", strconv.Itoa(v.PID), filepath.Join(folder, "x.core"))
 	if b, err := exec.Command(freeze, "--freeze", dir).CombinedOutput(); err != nil {
 		cmd.Wait()
 		t.Fatalf("fsfreeze: %v: %s", err, b)

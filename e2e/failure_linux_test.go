@@ -151,12 +151,12 @@ func TestCancelled(t *testing.T) {
 		"SIGTERM": func(p *os.Process) bool { return p.Signal(syscall.SIGTERM) == nil },
 		"-cancel": func(*os.Process) bool { return procdump(t, "-cancel", pid).code == 0 },
 	} {
-		for _, how := range []string{"-o", "-z"} {
+		for _, how := range []string{"-r 0", "-r 0 -z", "-r 1"} {
 			t.Run(name+how, func(t *testing.T) {
 				dir := t.TempDir()
 				// A dump may be complete before the cancellation arrives.
 				for range 5 {
-					cmd, out := begin(t, v, "-ma", how, pid, filepath.Join(dir, "dump.core"))
+					cmd, out := begin(t, v, append(strings.Fields("-ma "+how), pid, filepath.Join(dir, "dump.core"))...)
 					asked := cancel(cmd.Process)
 					cmd.Wait()
 					code := cmd.ProcessState.ExitCode()
@@ -202,7 +202,7 @@ func TestTargetDies(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			v := victims.Start(t, "dirty", "1024")
 			dir := t.TempDir()
-			cmd, out := begin(t, v, "-ma", "-format", format, strconv.Itoa(v.PID), filepath.Join(dir, "dump"+spec{"", format}.ext()))
+			cmd, out := begin(t, v, "-ma", "-r", "0", "-format", format, strconv.Itoa(v.PID), filepath.Join(dir, "dump"+spec{"", format}.ext()))
 			v.Kill()
 			timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
 			cmd.Wait()

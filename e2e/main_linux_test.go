@@ -92,6 +92,8 @@ type event struct {
 	Format      string    `json:"format"`
 	SizeBytes   int64     `json:"sizeBytes"`
 	PauseMicros int64     `json:"pauseMicros"`
+	Method      string    `json:"method"`
+	Elapsed     int64     `json:"elapsedMicros"`
 	KernelPath  string    `json:"kernelPath"`
 	KernelDump  string    `json:"kernelDumpPath"`
 	TextPath    string    `json:"textPath"`

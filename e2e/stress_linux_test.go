@@ -63,41 +63,61 @@ func hasChain(s stacks, want string) bool {
 func TestKilledAtAnyMoment(t *testing.T) {
 	need.Root(t)
 	for _, name := range []string{"heartbeat", "heartbeat@i386"} {
-		t.Run(name, func(t *testing.T) { killAtRandom(t, name) })
+		for _, clones := range []string{"0", "1"} {
+			t.Run(name+" -r "+clones, func(t *testing.T) { killAtRandom(t, name, clones) })
+		}
 	}
 }
 
-func killAtRandom(t *testing.T, name string) {
+// killAtRandom aims every second time at the first moments of the stop, when a
+// clone is made. PROCDUMP_KILLS says how often it kills.
+func killAtRandom(t *testing.T, name, clones string) {
 	rounds := 20
 	if need.Long() {
-		rounds = 200
+		rounds = 75
+	}
+	if n, err := strconv.Atoi(os.Getenv("PROCDUMP_KILLS")); err == nil {
+		rounds = n
 	}
 	v := victims.Start(t, name, "64")
 	dir := t.TempDir()
-	args := []string{"-ma", "-o", strconv.Itoa(v.PID), filepath.Join(dir, "dump.core")}
+	args := []string{"-ma", "-r", clones, "-o", strconv.Itoa(v.PID), filepath.Join(dir, "dump.core")}
+	binary(t) // not to measure how long it is built
 	start := time.Now()
 	if r := procdump(t, args...); r.code != 0 {
 		t.Fatal(r)
 	}
 	whole := time.Since(start)
-	random := rand.New(rand.NewPCG(1, uint64(rounds)))
+	random := rand.New(rand.NewPCG(1, uint64(start.UnixNano())))
 	last := v.Ask(t, "state")
+	stood, lived := 0, 0
 	for i := range rounds {
 		cmd := exec.Command(binary(t), args...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		wait := time.Duration(random.Int64N(int64(whole)))
+		if clones != "0" && i%2 == 0 && awaitTracer(v.PID) {
+			wait = time.Duration(random.Int64N(int64(4 * time.Millisecond)))
+		}
 		time.Sleep(wait)
+		if statusField(t, v.PID, "TracerPid") != "0" {
+			stood++
+		}
 		cmd.Process.Kill()
 		cmd.Wait()
+		if cmd.ProcessState.Success() {
+			lived++
+		}
 		last = wantProgress(t, v, last)
 		if t.Failed() {
 			t.Fatalf("after kill %d, %v into the dump", i, wait)
 		}
 	}
+	wantNoCopy(t, v)
 	wantAlone(t, v)
 	wantAlive(t, v)
+	t.Logf("%d kills: %d times while the victim stood; %d times procdump was faster", rounds, stood, lived)
 }
 
 // wantProgress checks that every thread of a heartbeat victim runs and that

@@ -18,6 +18,12 @@ type Config struct {
 	// Dumper sees to; 0: no limit.
 	TimeLimit time.Duration
 
+	// Parallel is how many dumps are taken at a time; 0: as many as is good.
+	Parallel int
+	// Avoid skips what triggers a dump if the process would have to stand until
+	// another dump is done.
+	Avoid bool
+
 	Observer Observer
 	Dumper   Dumper
 	// View, if not nil, is told once a second how all processes are. It must
@@ -29,6 +35,7 @@ type Config struct {
 type LiveOptions struct {
 	KernelStacks bool
 	View64       bool
+	Clone        bool // a dump may be written from a clone
 }
 
 // Scope says which processes are watched.

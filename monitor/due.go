@@ -22,20 +22,33 @@ type Due struct {
 	// Held tells that the process stands already, at what triggered the dump.
 	Held bool
 
+	last  func() // the process is not needed any more for its last dump; nil: it is
 	stop  stopper
 	gauge *gauge // whose threshold was crossed; nil: none
 }
 
-// stopper makes a process stand still. prepare is called with what is known of
-// it, before the stop where the process runs on until then; if it fails so does
-// the stop.
-type stopper func(ctx context.Context, prepare func(*snapshot.Process) error) (capture.Source, error)
+// Prepare is told what is known of a process before it is stopped, where it runs
+// on until then. noClone says what stands against cloning it, as far as is known
+// by now; "": nothing. If it fails so does the stop. What it returns asks for a
+// copy that is made before the stop; nil: none is wanted.
+type Prepare func(p *snapshot.Process, noClone string) (*capture.PreCopy, error)
+
+// stopper makes a process stand still.
+type stopper func(ctx context.Context, prepare Prepare) (capture.Source, error)
 
 // Stop makes the process stand still until the Source is resumed. prepare is
 // called once with what is known of it, before the stop where that is possible;
 // its error ends Stop.
-func (d *Due) Stop(ctx context.Context, prepare func(*snapshot.Process) error) (capture.Source, error) {
+func (d *Due) Stop(ctx context.Context, prepare Prepare) (capture.Source, error) {
 	return d.stop(ctx, prepare)
+}
+
+// Cloned tells that the dump is written from a clone of the process, which is
+// not needed any more: it is killed now if it is to be after its last dump.
+func (d *Due) Cloned() {
+	if d.last != nil {
+		d.last()
+	}
 }
 
 // Dumper writes dumps. It reports its errors itself; the one that it returns

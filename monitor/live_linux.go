@@ -18,7 +18,7 @@ import (
 var ErrGone = linux.ErrGone
 
 func (o LiveOptions) linux() linux.Options {
-	return linux.Options{KernelStacks: o.KernelStacks, View64: o.View64}
+	return linux.Options{KernelStacks: o.KernelStacks, View64: o.View64, Clone: o.Clone}
 }
 
 // source is a stopped process as package capture wants it.
@@ -27,30 +27,51 @@ type source struct{ *linux.Stopped }
 func (s source) Snapshot() *snapshot.Process { return s.Process }
 func (s source) Resume() time.Duration       { return s.Stopped.Resume() }
 
+// Clone implements capture.Cloner.
+func (s source) Clone(o capture.CloneOptions) error {
+	return s.Stopped.Clone(linux.CloneOptions(o))
+}
+
 // stopper stops a process at any time, by its tracer if it has one.
 func (m *monitor) stopper(w *watched) stopper {
 	tree := w.tree
-	return func(ctx context.Context, prepare func(*snapshot.Process) error) (capture.Source, error) {
+	return func(ctx context.Context, prepare Prepare) (capture.Source, error) {
 		t, err := linux.Open(w.p.PID, m.Live.linux())
 		if err != nil {
 			return nil, err
 		}
-		if err := prepare(t.Snapshot()); err != nil {
+		stop := t.Stop
+		if tree != nil {
+			stop = func(ctx context.Context) (*linux.Stopped, error) { return tree.tracer.Stop(ctx, t) }
+		}
+		pre, err := prepare(t.Snapshot(), t.NoClone())
+		if err == nil && pre != nil {
+			err = preCopy(ctx, t, pre, stop, tree != nil)
+		}
+		if err != nil {
 			t.Close()
 			return nil, err
 		}
-		var s *linux.Stopped
-		if tree != nil {
-			s, err = tree.tracer.Stop(ctx, t)
-		} else {
-			s, err = t.Stop(ctx)
-		}
+		s, err := stop(ctx)
 		if err != nil {
 			t.Close()
 			return nil, err
 		}
 		return opened{source{s}, t}, nil
 	}
+}
+
+// preCopy copies a process's memory while it runs, if that can be.
+func preCopy(ctx context.Context, t *linux.Target, pre *capture.PreCopy, stop func(context.Context) (*linux.Stopped, error), traced bool) error {
+	if !traced {
+		stop = nil // it need not be looked at for that
+	}
+	err := t.PreCopy(ctx, linux.CloneOptions(pre.CloneOptions), stop)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, linux.ErrGone) {
+		pre.Refused(err.Error())
+		return nil
+	}
+	return err
 }
 
 // opened is a source that closes the target it was stopped from.

@@ -9,7 +9,6 @@ import (
 	"runtime"
 
 	"procdump/capture"
-	"procdump/snapshot"
 	"procdump/target"
 )
 
@@ -21,7 +20,7 @@ func notHere(what string) error {
 }
 
 func (m *monitor) stopper(*watched) stopper {
-	return func(context.Context, func(*snapshot.Process) error) (capture.Source, error) {
+	return func(context.Context, Prepare) (capture.Source, error) {
 		return nil, notHere("dump a process")
 	}
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func Run(ctx context.Context, c Config) Outcome {
 	ctx, cancel := context.WithCancelCause(ctx)
 	m := &monitor{Config: c, ctx: ctx, watched: map[int]*watched{},
 		limits: trigger.Limiter[target.ID]{PerProcess: c.Limits.PerProcess, Total: c.Limits.Total, Cooldown: c.Limits.Cooldown},
-		posts:  make(chan func(), 4096), quit: make(chan struct{}), slots: make(chan struct{}, capture.Parallel())}
+		posts:  make(chan func(), 4096), quit: make(chan struct{}), slots: make(chan struct{}, cmp.Or(c.Parallel, capture.Parallel()))}
 	m.spares = make(chan *tree, spareTrees)
 	m.cancel = func() { cancel(ErrCancelled) }
 	m.waiting = c.Scope.Follow || c.Scope.Wait && len(c.Scope.Processes) == 0

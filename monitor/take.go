@@ -3,9 +3,12 @@ package monitor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
+	"procdump/capture"
+	"procdump/target"
 	"procdump/trigger"
 )
 
@@ -46,6 +49,9 @@ func (m *monitor) admit(w *watched, d *Due) bool {
 	w.dumping = true
 	d.Process, d.Number, d.Time = w.p, m.limits.Written(identify(w.p))+1, now
 	d.Samples = w.gauges.samples()
+	if m.Kill && d.Number >= m.Limits.PerProcess {
+		d.last = func() { m.kill(d.Process) }
+	}
 	return true
 }
 
@@ -57,13 +63,24 @@ func (m *monitor) take(w *watched, d *Due) {
 	if d.Held && m.TimeLimit > 0 {
 		overdue = time.After(m.TimeLimit)
 	}
+	var full chan struct{}
+	if m.Avoid && d.Held && len(m.slots) == cap(m.slots) {
+		full = make(chan struct{})
+		close(full)
+	}
+	var err error
 	select {
 	case m.slots <- struct{}{}:
 		defer func() { <-m.slots }()
+	case <-full:
+		err = fmt.Errorf("%w: as many dumps as are allowed at a time are under way (-r N)", capture.ErrAvoided)
+		m.Observer.Warning(&w.p, err.Error())
 	case <-w.ctx.Done():
 	case <-overdue: // the Dumper finds it so, and says it
 	}
-	err := context.Cause(w.ctx)
+	if err == nil {
+		err = context.Cause(w.ctx)
+	}
 	if err == nil {
 		err = m.Dumper.Dump(w.ctx, d)
 	}
@@ -73,6 +90,13 @@ func (m *monitor) take(w *watched, d *Due) {
 		m.late.Lock()
 		defer m.late.Unlock()
 		finish()
+	}
+}
+
+// kill kills a process that is to be killed after its last dump.
+func (m *monitor) kill(p target.Process) {
+	if err := kill(p); err != nil {
+		m.Observer.Warning(&p, "kill it: "+err.Error())
 	}
 }
 
@@ -88,16 +112,15 @@ func (m *monitor) finish(w *watched, d *Due, err error) {
 	w.gauges.reset()
 	m.limits.End(now, identify(w.p), err == nil)
 	if err == nil && m.Kill && m.limits.ProcessDone(identify(w.p)) {
-		// Before it is let go, so that it does nothing after its last dump.
-		if kerr := kill(d.Process); kerr != nil {
-			m.Observer.Warning(&d.Process, "kill it: "+kerr.Error())
-		}
+		m.kill(d.Process) // before it is let go, so that it does nothing after its last dump
 	}
 	switch {
 	case err == nil && d.gauge != nil:
 		d.gauge.dumps++
 	case isGone(err) || errors.Is(err, ErrEnded):
 		w.gone = true
+	case errors.Is(err, capture.ErrAvoided) && m.Rules.Any():
+		w.retry = now.Add(retryAfter)
 	case err != nil:
 		w.retry = now.Add(retryAfter)
 		m.note(err)

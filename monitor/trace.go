@@ -70,6 +70,10 @@ func (m *monitor) happened(t *tree, h happening) {
 	if !m.ask(func() { w = m.traced(h.pid, t) }) || w == nil {
 		return
 	}
+	if m.Avoid && len(w.turn) > 0 {
+		m.Observer.Warning(&w.p, "a dump of it is under way: it would have to wait for that, so this trigger is skipped (-a)")
+		return
+	}
 	select {
 	case w.turn <- struct{}{}: // one dump of a process at a time
 		defer func() { <-w.turn }()

@@ -14,7 +14,6 @@ import (
 	"procdump/capture"
 	"procdump/internal/signals"
 	"procdump/live/linux"
-	"procdump/snapshot"
 	"procdump/target"
 )
 
@@ -204,14 +203,18 @@ func happeningOf(e *linux.TraceEvent) happening {
 	case linux.EventExit, linux.EventGone:
 		h.status = statusText(syscall.WaitStatus(e.Status))
 	}
-	h.stop = func(ctx context.Context, prepare func(*snapshot.Process) error) (capture.Source, error) {
+	h.stop = func(ctx context.Context, prepare Prepare) (capture.Source, error) {
 		s, err := e.Stop(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if err := prepare(s.Process); err != nil {
+		pre, err := prepare(s.Process, s.NoClone())
+		if err != nil {
 			s.Resume()
 			return nil, err
+		}
+		if pre != nil {
+			pre.Refused("it stands already, at what triggered the dump")
 		}
 		return source{s}, nil
 	}

@@ -18,7 +18,8 @@ type Info struct {
 	// PauseMicros is how long the target stood still, first thread stopped to
 	// last thread resumed; -1 while unknown.
 	PauseMicros int64  `json:"pauseMicros"`
-	Method      string `json:"method,omitempty"` // "stop-and-copy"
+	Method      string `json:"method,omitempty"` // "stop-and-copy", "clone" or "pre-copy"
+	Rounds      int    `json:"rounds,omitempty"` // of "pre-copy": how often memory was copied before the stop
 
 	// Samples are the values that were watched, up to the trigger.
 	Samples []Samples `json:"samples,omitempty"`

@@ -25,14 +25,24 @@ var starts = sync.OnceValue(func() chan func() {
 	return ch
 })
 
+// StartCommand starts a command that is killed when this process ends.
+func StartCommand(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	started := make(chan error)
+	starts() <- func() { started <- cmd.Start() }
+	return <-started
+}
+
 func start(s Spec, command []string, exe string) (*Victim, error) {
 	v := &Victim{Exe: exe, lines: make(chan string, 1024), stderr: &tail{}, exited: make(chan struct{})}
 	v.cmd = exec.Command(command[0], command[1:]...)
 	v.cmd.Dir = s.Dir
 	v.cmd.Env = append(os.Environ(), s.Env...)
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if s.UID != 0 || s.GID != 0 {
-		v.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: s.UID, Gid: s.GID}
+		v.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.UID, Gid: s.GID}}
 	}
 	v.cmd.Stderr = v.stderr
 	if s.Stderr != nil {
@@ -48,9 +58,7 @@ func start(s Spec, command []string, exe string) (*Victim, error) {
 		return nil, err
 	}
 	v.cmd.Stdout = w
-	started := make(chan error)
-	starts() <- func() { started <- v.cmd.Start() }
-	err = <-started
+	err = StartCommand(v.cmd)
 	w.Close()
 	if err != nil {
 		r.Close()

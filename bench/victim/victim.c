@@ -1,9 +1,11 @@
-// victim MIB PERCENT THREADS: what the benchmark dumps. It has a reservation of
+// victim MIB PERCENT THREADS [thp] [dirty=RATE]: what the benchmark dumps. It has a reservation of
 // MIB of which PERCENT is touched in runs of 16 pages, and THREADS threads
 // including the one that beats: it sleeps 100 us at a time and remembers the
-// longest it was away. A line on standard input is answered by a line:
+// longest it was away. Its pages are small ones, but for "thp". With "dirty" a thread more writes to RATE MiB of its
+// pages a second, one after the other. A line on standard input is answered by a line:
 //
 //	gap    the longest absence in microseconds since the last answer
+//	fork   forks a child that ends at once; answers with the time of fork(2)
 //	crash  forks a copy that aborts; answers with the time until it is gone
 #define _GNU_SOURCE 1
 #include <pthread.h>
@@ -39,6 +41,25 @@ static void *beat(void *unused) {
 		long now = micros();
 		if (now - last > gap) gap = now - last;
 		last = now;
+	}
+	return NULL;
+}
+
+static char *base;
+static size_t pages;
+static long rate; // pages a second that are written to
+
+static void *dirty(void *unused) {
+	(void)unused;
+	size_t at = 0;
+	for (double due = 0, last = micros();;) {
+		struct timespec t = {0, 1000000};
+		nanosleep(&t, NULL);
+		double now = micros();
+		due += (now - last) * rate / 1e6;
+		last = now;
+		if (due > rate / 50.0) due = rate / 50.0; // what it did not write while it stood it does not make good
+		for (; due >= 1; due--, at = (at + 1) % pages) ++*(volatile uint64_t *)(base + at * PAGE);
 	}
 	return NULL;
 }
@@ -89,6 +110,15 @@ static void crash(void) {
 	printf("crash us=%ld cpu=%ld core=%d\n", micros() - start, cpu, WCOREDUMP(status) ? 1 : 0);
 }
 
+static void fork_once(void) {
+	long start = micros();
+	pid_t child = fork();
+	if (child == 0) _exit(0);
+	long us = micros() - start;
+	if (child < 0 || waitpid(child, NULL, 0) != child) us = -1;
+	printf("fork us=%ld\n", us);
+}
+
 static void start(void *(*f)(void *)) {
 	pthread_attr_t attr;
 	pthread_t t;
@@ -101,16 +131,22 @@ static void start(void *(*f)(void *)) {
 }
 
 int main(int argc, char **argv) {
-	if (argc != 4) return 2;
-	size_t pages = (strtoul(argv[1], NULL, 0) << 20) / PAGE, touched = 0;
+	if (argc < 4 || argc > 6) return 2;
+	int thp = 0;
+	for (int i = 4; i < argc; i++) {
+		thp |= !strcmp(argv[i], "thp");
+		if (!strncmp(argv[i], "dirty=", 6)) rate = (atol(argv[i] + 6) << 20) / (long)PAGE;
+	}
+	pages = (strtoul(argv[1], NULL, 0) << 20) / PAGE;
+	size_t touched = 0;
 	double share = atof(argv[2]) / 100, due = 0;
 	int threads = atoi(argv[3]);
-	char *base = mmap(NULL, pages * PAGE + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	base = mmap(NULL, pages * PAGE + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED) {
 		perror("mmap");
 		return 3;
 	}
-	madvise(base, pages * PAGE, MADV_NOHUGEPAGE);
+	madvise(base, pages * PAGE, thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (size_t run = 0; run < pages; run += RUN) {
 		if ((due += share) < 0.9999) continue;
 		due -= 1;
@@ -121,6 +157,7 @@ int main(int argc, char **argv) {
 	core.rlim_cur = core.rlim_max;
 	setrlimit(RLIMIT_CORE, &core);
 	start(beat);
+	if (rate) start(dirty);
 	for (int i = 2; i < threads; i++) start(wait_forever);
 	usleep(50000); // until the last thread waits
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -129,6 +166,8 @@ int main(int argc, char **argv) {
 	while (fgets(line, sizeof line, stdin)) {
 		if (!strcmp(line, "crash\n"))
 			crash();
+		else if (!strcmp(line, "fork\n"))
+			fork_once();
 		else
 			printf("gap us=%ld\n", (long)atomic_exchange(&gap, 0));
 	}

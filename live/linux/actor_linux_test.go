@@ -29,12 +29,15 @@ var (
 )
 
 // tracedProgram builds testdata/traced.c; the variant is "" or "i386".
-func tracedProgram(t testing.TB, variant string) string {
+func tracedProgram(t testing.TB, variant string) string { return testProgram(t, "traced", variant) }
+
+// testProgram builds a C program of testdata; the variant is "" or "i386".
+func testProgram(t testing.TB, name, variant string) string {
 	t.Helper()
 	gcc := need.Tool(t, "gcc")
 	tracedMu.Lock()
 	defer tracedMu.Unlock()
-	if p := tracedBuilt[variant]; p != "" {
+	if p := tracedBuilt[name+variant]; p != "" {
 		return p
 	}
 	if tracedDir == "" {
@@ -44,15 +47,15 @@ func tracedProgram(t testing.TB, variant string) string {
 		}
 		tracedDir = dir
 	}
-	out := filepath.Join(tracedDir, "traced"+variant)
-	args := []string{"-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1", "-pthread", "-o", out, "testdata/traced.c"}
+	out := filepath.Join(tracedDir, name+variant)
+	args := []string{"-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1", "-pthread", "-o", out, "testdata/" + name + ".c"}
 	if variant == "i386" {
 		args = append(args, "-m32")
 	}
 	if msg, err := exec.Command(gcc, args...).CombinedOutput(); err != nil {
-		t.Fatalf("build traced program: %v\n%s", err, msg)
+		t.Fatalf("build %s: %v\n%s", name, err, msg)
 	}
-	tracedBuilt[variant] = out
+	tracedBuilt[name+variant] = out
 	return out
 }
 

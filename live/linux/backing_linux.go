@@ -16,6 +16,7 @@ import (
 // touched are read from the file instead of being faulted into the process.
 type backing struct {
 	pid   int
+	fdsOf int // the process whose descriptors fds are
 	most  int // files kept open
 	mu    sync.Mutex
 	files map[mappedFile]*backingFile
@@ -45,7 +46,7 @@ const filePage = 4096
 const maxBacking = 4096
 
 func newBacking(pid int) *backing {
-	b := &backing{pid: pid, most: maxBacking, files: map[mappedFile]*backingFile{}}
+	b := &backing{pid: pid, fdsOf: pid, most: maxBacking, files: map[mappedFile]*backingFile{}}
 	if limit, ok := fsys.DescriptorLimit(); ok {
 		b.most = int(min(maxBacking, limit/8))
 	}
@@ -80,6 +81,21 @@ func (b *backing) open(g *snapshot.Region) *backingFile {
 	return f
 }
 
+// listDescriptors looks through the target's descriptors, once.
+func (b *backing) listDescriptors() {
+	if b.fds == nil {
+		b.fds = openInodes(b.fdsOf)
+	}
+}
+
+// moveTo finds the files from now on through a clone of the process, which may
+// outlive it. A clone has the mappings, but no descriptors.
+func (b *backing) moveTo(pid int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pid = pid
+}
+
 // anonymousFile tells whether the file that the kernel names behind a private
 // region is none: what is absent is zero.
 func anonymousFile(g *snapshot.Region) bool {
@@ -96,11 +112,9 @@ func (b *backing) find(g *snapshot.Region, key fileKey) *backingFile {
 			return f
 		}
 	}
-	if b.fds == nil {
-		b.fds = openInodes(b.pid)
-	}
+	b.listDescriptors()
 	if fd, ok := b.fds[key]; ok {
-		return openIf(procPath(b.pid, "fd", fmt.Sprint(fd)), key, false)
+		return openIf(procPath(b.fdsOf, "fd", fmt.Sprint(fd)), key, false)
 	}
 	return nil
 }

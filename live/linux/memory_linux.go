@@ -28,6 +28,14 @@ type Memory struct {
 	scan    scanner
 	files   *backing
 
+	// Of a clone: what it does not have, and that reading must not pin its
+	// pages. The kernel makes a copy of a page that is shared with the process
+	// before process_vm_readv(2) may pin it (FAULT_FLAG_UNSHARE, Linux 5.19).
+	kept  *kept
+	nopin bool
+
+	store *copyStore // of a process that was pre-copied; nil: it stands, or its clone does
+
 	mu      sync.Mutex
 	unknown map[uint64]snapshot.LeftOut // shared regions whose untouched pages cannot be seen, by address
 }
@@ -68,6 +76,22 @@ func probeAddr(regions []snapshot.Region) int64 {
 func (m *Memory) close() {
 	m.mem.Close()
 	m.scan.pagemap.Close()
+	m.kept.close()
+	m.store.close()
+}
+
+// moveTo makes the memory that of a clone, beside which something was kept.
+func (m *Memory) moveTo(pid int, k *kept) error {
+	c, err := openMemory(pid, m.regions, int(m.scan.page), m.files)
+	if err != nil {
+		return err
+	}
+	m.mem.Close()
+	m.scan.pagemap.Close()
+	m.files.moveTo(pid)
+	m.pid, m.mem, m.scan.pagemap = pid, c.mem, c.scan.pagemap
+	m.kept, m.nopin = k, true
+	return nil
 }
 
 func (m *Memory) region(addr uint64) *snapshot.Region {
@@ -95,20 +119,35 @@ func (m *Memory) Extents(r snapshot.Range) ([]snapshot.Extent, error) {
 		if unreadable(g) {
 			continue
 		}
-		want := m.pages(g.Range.Intersect(r))
-		xs, err := m.scan.present(want)
-		if err != nil {
-			return nil, fmt.Errorf("find pages of %v: %w", want, orGone(err))
-		}
-		xs = m.addAbsent(xs, want, g)
-		for _, x := range xs {
-			x.Range = x.Range.Intersect(r)
-			if x.Size > 0 {
-				out = append(out, x)
+		for _, part := range m.kept.split(m.pages(g.Range.Intersect(r))) {
+			xs, err := m.part(part, g)
+			if err != nil {
+				return nil, err
+			}
+			for _, x := range xs {
+				x.Range = x.Range.Intersect(r)
+				if x.Size > 0 {
+					out = append(out, x)
+				}
 			}
 		}
 	}
 	return out, nil
+}
+
+// part lists the extents of a part of region g, which is kept or is not.
+func (m *Memory) part(r snapshot.Range, g *snapshot.Region) ([]snapshot.Extent, error) {
+	if m.kept.has(r.Addr) {
+		return m.kept.extents(r), nil
+	}
+	if m.store != nil {
+		return m.copied(r, g), nil
+	}
+	xs, err := m.scan.present(r)
+	if err != nil {
+		return nil, fmt.Errorf("find pages of %v: %w", r, m.orLost(err))
+	}
+	return m.addAbsent(xs, r, g), nil
 }
 
 // pages widens a range to whole pages.
@@ -253,6 +292,14 @@ func (m *Memory) ReadExtents(p []byte, xs []snapshot.Extent) (bad []snapshot.Ran
 			vecs = append(vecs, procmem.Vec{Addr: x.Addr, Size: x.Size})
 		case asZero:
 			clear(p[off : off+x.Size])
+		case viaKept:
+			if err := m.kept.read(p[off:off+x.Size], x.Range); err != nil {
+				return nil, err
+			}
+		case viaStore:
+			if err := m.store.read(p[off:off+x.Size], x.Range); err != nil {
+				return nil, fmt.Errorf("read copy of memory: %w", err)
+			}
 		case viaFile:
 			bad = append(bad, m.files.read(p[off:off+x.Size], x.Range, m.region(x.Addr))...)
 		case viaMem:
@@ -279,6 +326,8 @@ const (
 	viaProcess readWay = iota // process_vm_readv
 	viaMem                    // /proc/PID/mem
 	viaFile                   // the file behind the mapping
+	viaKept                   // what was kept beside a clone
+	viaStore                  // a copy of memory
 	asZero
 )
 
@@ -287,9 +336,13 @@ func (m *Memory) way(x snapshot.Extent) readWay {
 	switch {
 	case x.Kind&snapshot.ExtentZero != 0:
 		return asZero
+	case m.kept.has(x.Addr):
+		return viaKept
+	case m.store != nil && g != nil && g.Anonymous():
+		return viaStore
 	case x.Kind&(snapshot.ExtentPresent|snapshot.ExtentSwapped) == 0 && m.files.open(g) != nil:
 		return viaFile
-	case g != nil && g.Perm&snapshot.Read == 0:
+	case m.nopin || g != nil && g.Perm&snapshot.Read == 0:
 		return viaMem
 	}
 	return viaProcess
@@ -342,10 +395,10 @@ func (m *Memory) readMem(p []byte, addr uint64) (bad []snapshot.Range, err error
 			break
 		}
 		if n == 0 && errors.Is(err, io.EOF) {
-			return bad, ErrGone // its address space is gone
+			return bad, m.orLost(ErrGone) // its address space is gone
 		}
 		if gone(err) {
-			return bad, ErrGone
+			return bad, m.orLost(ErrGone)
 		}
 		skip := min(m.scan.page-addr%m.scan.page, uint64(len(p)))
 		clear(p[:skip])
@@ -353,6 +406,14 @@ func (m *Memory) readMem(p []byte, addr uint64) (bad []snapshot.Range, err error
 		p, addr = p[skip:], addr+skip
 	}
 	return snapshot.MergeRanges(bad, 0), nil
+}
+
+// orLost says whose end it was.
+func (m *Memory) orLost(err error) error {
+	if m.nopin && gone(err) {
+		return ErrCloneLost
+	}
+	return orGone(err)
 }
 
 func orGone(err error) error {

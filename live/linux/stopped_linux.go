@@ -12,6 +12,7 @@ import (
 
 	"procdump/arch"
 	"procdump/internal/sys/ptrace"
+	"procdump/live/linux/inject"
 	"procdump/snapshot"
 )
 
@@ -29,12 +30,20 @@ type Stopped struct {
 	closed sync.Once
 	mem    *Memory
 	fresh  *Target // of a process that has executed another program
+	target *Target // what the snapshot was completed from
+
+	mu      sync.Mutex   // guards copying and ended
+	copying bool         // Clone has begun: the holder stays until Resume
+	ended   bool         // the holder does nothing any more
+	copy    *inject.Copy // what the memory is read from; nil: the process itself
 }
 
 // holder is who holds the threads of a Stopped.
 type holder interface {
 	do(func())         // runs on the thread that traces them
-	letGo(h []stopped) // lets them go on; nothing is done for this Stopped afterwards
+	letGo(h []stopped) // lets them go on
+	options() int      // ptrace options of the threads
+	end()              // nothing is done for this Stopped afterwards
 }
 
 // Stop stops every thread and completes the snapshot. The caller must call
@@ -106,7 +115,7 @@ func anyThread(held []stopped, lost []missed) int {
 
 func (s *Stopped) snapshot(t *Target, lost []missed) error {
 	p := t.base
-	s.Process = &p
+	s.Process, s.target = &p, t
 	p.Info.Time = s.begin
 	p.Info.PauseMicros = -1
 	p.Info.Method = "stop-and-copy"
@@ -165,6 +174,7 @@ func (s *Stopped) readRegions(t *Target, mm int) error {
 		}
 	}
 	t.flagRemote(regions)
+	t.precopy.disown(regions)
 	p := s.Process
 	p.Regions = regions
 	texts := map[string][]byte{"maps": text}
@@ -311,6 +321,12 @@ func (s *Stopped) LetGo() {
 			s.holder.letGo(s.held)
 		}
 		s.pause = time.Since(s.begin)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.holder != nil && !s.copying {
+			s.ended = true
+			s.holder.end()
+		}
 	})
 }
 
@@ -319,6 +335,10 @@ func (s *Stopped) LetGo() {
 func (s *Stopped) Resume() time.Duration {
 	s.LetGo()
 	s.closed.Do(func() {
+		if s.copying {
+			s.dropCopy()
+			s.holder.end()
+		}
 		if s.mem != nil {
 			s.mem.close()
 		}

@@ -22,6 +22,8 @@ type Options struct {
 	// View64 gives a 32-bit process's threads 64-bit registers, as the kernel
 	// keeps them.
 	View64 bool
+	// Clone looks for what Stopped.Clone needs.
+	Clone bool
 }
 
 // Target is a running process, looked at but not stopped.
@@ -36,6 +38,8 @@ type Target struct {
 	modules moduleCache
 	threads map[int]snapshot.Thread // by TID
 	files   *backing
+	clone   *cloning // nil: not asked for
+	precopy *precopy // nil: none
 }
 
 // Open reads what is slow to read, while the process runs. It needs the rights
@@ -88,6 +92,9 @@ func open(pid, mm int, o Options) (*Target, error) {
 		return nil, err
 	}
 	t.base.Files = openFiles(pid)
+	if o.Clone {
+		t.clone = t.prepareClone()
+	}
 	t.readThreads()
 	return t, nil
 }
@@ -248,6 +255,7 @@ func (t *Target) refresh() {
 		}
 		if smaps, err := readSmaps(procPath(t.mm, "smaps")); err == nil && len(smaps) > 0 {
 			t.flagRemote(smaps)
+			t.precopy.disown(smaps)
 			t.smaps = smaps
 		}
 	}
@@ -261,4 +269,7 @@ func (t *Target) sameProgram(mm int) bool {
 }
 
 // Close gives back what Open took.
-func (t *Target) Close() { t.files.close() }
+func (t *Target) Close() {
+	t.precopy.end()
+	t.files.close()
+}

@@ -52,6 +52,7 @@ type TraceEvent struct {
 
 	t    *Tracer
 	th   *tracedThread
+	gone bool // the thread has been let go; belongs to the tracing thread
 	ends bool // the process is ending: its other threads wait at their ends
 
 	mu      sync.Mutex
@@ -91,8 +92,20 @@ func (t *Tracer) serve(e *TraceEvent) {
 	}
 }
 
+// letGo lets the event's thread go on while the event is still being handled:
+// what is to be read of the process is read, or is in a clone.
+func (e *TraceEvent) letGo() {
+	if e.th != nil {
+		_ = e.t.call(func() { e.t.handled(e) }) // ErrClosed: everything goes on already
+	}
+}
+
 // handled lets the thread of an event go on.
 func (t *Tracer) handled(e *TraceEvent) {
+	if e.gone {
+		return
+	}
+	e.gone = true
 	th := e.th
 	p := th.proc
 	if e.ends {

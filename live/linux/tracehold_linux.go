@@ -155,8 +155,8 @@ func (h *hold) finish(err error) {
 	h.ready <- err
 }
 
-// end lets the threads go; the next look handles the stops that they stand in.
-func (h *hold) end() {
+// over lets the threads go; the next look handles the stops that they stand in.
+func (h *hold) over() {
 	if h.p.hold != h {
 		return
 	}
@@ -182,6 +182,12 @@ func (h *hold) do(f func()) { _ = h.t.call(f) } // ErrClosed: what f would have 
 
 // letGo implements holder.
 func (h *hold) letGo([]stopped) {
-	_ = h.t.call(h.end) // ErrClosed: everything goes on already
+	_ = h.t.call(h.over) // ErrClosed: everything goes on already
 	<-h.p.turn
 }
+
+// options implements holder. The tracer is there longer than any hold.
+func (h *hold) options() int { return h.t.options() }
+
+// end implements holder.
+func (h *hold) end() {}

@@ -48,11 +48,11 @@ func (t *tracer) do(f func()) {
 	<-ret
 }
 
-// letGo lets the threads go on and ends the tracer.
-func (t *tracer) letGo(held []stopped) {
-	t.do(func() { release(held) })
-	t.end()
-}
+// letGo lets the threads go on.
+func (t *tracer) letGo(held []stopped) { t.do(func() { release(held) }) }
+
+// options implements holder.
+func (t *tracer) options() int { return 0 }
 
 // end lets the thread go, detaching what it still traces.
 func (t *tracer) end() {

@@ -288,3 +288,49 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestMemoryLeft(t *testing.T) {
+	const m, mib, limit = "sys/fs/cgroup/memory/", 1 << 20, "9223372036854771712\n"
+	v1 := func(more ...string) map[string]string {
+		files := map[string]string{"proc/meminfo": "MemTotal: 4096 kB\nMemAvailable: 2048 kB\n", "proc/self/mountinfo": v1Mount,
+			"proc/100/cgroup": v1Groups, m + "a/b/": "", m + "memory.limit_in_bytes": limit, m + "memory.usage_in_bytes": "1\n"}
+		for i := 0; i < len(more); i += 2 {
+			files[more[i]] = more[i+1]
+		}
+		return files
+	}
+	two := func(more ...string) map[string]string {
+		files := v2(more...)
+		files["proc/meminfo"] = "MemTotal: 4096 kB\nMemAvailable: 2048 kB\n"
+		return files
+	}
+	const ab, a = "sys/fs/cgroup/a/b/", "sys/fs/cgroup/a/"
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		bytes uint64
+		where string
+	}{
+		{"no limit", two(), 2 * mib, "RAM"},
+		{"max", two(ab+"memory.max", "max\n", ab+"memory.current", "7\n"), 2 * mib, "RAM"},
+		{"own", two(ab+"memory.max", "1048576\n", ab+"memory.current", "48576\n"), 1000000, "memory.max of cgroup /a/b"},
+		{"high is lower", two(ab+"memory.max", "1048576\n", ab+"memory.high", "148576\n", ab+"memory.current", "48576\n"), 100000,
+			"memory.high of cgroup /a/b"},
+		{"caches", two(ab+"memory.max", "1048576\n", ab+"memory.current", "1048576\n", ab+"memory.stat", "anon 5\ninactive_file 4096\n"), 4096,
+			"memory.max of cgroup /a/b"},
+		{"above", two(a+"memory.max", "2000\n", a+"memory.current", "500\n"), 1500, "memory.max of cgroup /a"},
+		{"full", two(ab+"memory.max", "100\n", ab+"memory.current", "200\n"), 0, "memory.max of cgroup /a/b"},
+		{"version 1", v1(m+"a/b/memory.limit_in_bytes", "5000\n", m+"a/b/memory.usage_in_bytes", "4000\n", m+"a/b/memory.stat",
+			"inactive_file 1\ntotal_inactive_file 100\n"), 1100, "memory.limit_in_bytes of cgroup /a/b"},
+		{"version 1, no limit", v1(), 2 * mib, "RAM"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if bytes, where := machine(t, c.files).MemoryLeft(pid); bytes != c.bytes || where != c.where {
+				t.Errorf("%d bytes, %s; want %d, %s", bytes, where, c.bytes, c.where)
+			}
+		})
+	}
+	if bytes, where := Root(t.TempDir()).MemoryLeft(pid); bytes != 0 || where != "" {
+		t.Errorf("an empty machine has %d bytes, %s", bytes, where)
+	}
+}

@@ -56,3 +56,9 @@ func Memory() int64 {
 	}
 	return int64(si.Totalram) * int64(si.Unit)
 }
+
+// DropCached takes a piece of a file out of the page cache, as far as it is on
+// disk.
+func DropCached(f *os.File, off, n int64) {
+	_ = unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED)
+}

@@ -1,0 +1,193 @@
+package inject
+
+import (
+	"errors"
+	"math"
+	"syscall"
+	"time"
+
+	"procdump/internal/sys/procmem"
+	"procdump/internal/sys/ptrace"
+)
+
+// Flags of clone(2).
+const (
+	cloneVM           = 0x100
+	cloneFiles        = 0x400
+	cloneParentSetTID = 0x100000
+)
+
+const (
+	closeRangeUnshare = 2  // CLOSE_RANGE_UNSHARE of close_range(2)
+	getSubreaper      = 37 // PR_GET_CHILD_SUBREAPER of prctl(2)
+)
+
+// Subreaper tells whether the process is the one that orphans below it go to
+// (PR_SET_CHILD_SUBREAPER of prctl(2)).
+func (s *Seat) Subreaper() (bool, error) {
+	// Its answer goes where the frame of a clone is to be, which is not in use.
+	n, err := s.Call(s.c.prctl, getSubreaper, s.waiting)
+	if err != nil || n < 0 {
+		return false, err
+	}
+	var answer [4]byte
+	if err := s.read(answer[:], s.waiting); err != nil {
+		return false, s.failed(err)
+	}
+	if err := procmem.Write(s.th.TID, s.frames, s.at); err != nil {
+		return false, s.failed(err)
+	}
+	return answer != [4]byte{}, nil
+}
+
+// Copy clones the process, without what the process would see of it: no signal
+// at the copy's end, and nobody for wait(2). The copy has the memory, written to
+// by either of the two only for itself; it has no descriptor, and blocks every
+// signal. It dies with its tracer.
+//
+// An orphan is made by a child that ends at once, and goes to the first process
+// of the PID namespace. Otherwise the copy is the process's child, and Collect
+// must take it away in the end.
+func (s *Seat) Copy(orphan bool) (*Copy, error) {
+	c := &Copy{Own: !orphan}
+	flags, helper := uint64(cloneFiles|cloneParentSetTID), 0
+	if orphan {
+		flags |= cloneVM
+	}
+	if err := s.begin(s.call(s.waiting, s.c.clone, flags, s.dying, s.waiting+firstArgument(s.th.Machine, s.th.Site))); err != nil {
+		return nil, s.failed(err)
+	}
+	var failed error
+	inner, err := s.perform(s.th.TID, func(pid int) {
+		if !orphan {
+			c.PID = pid
+			failed = s.born(pid)
+			return
+		}
+		helper = pid
+		if failed = s.born(pid); failed == nil {
+			c.PID, failed = s.copyIn(helper)
+		}
+		End(helper)
+	})
+	if err == nil && inner < 0 {
+		err = refusedClone(inner)
+	}
+	if err == nil {
+		c.Inner = int(inner)
+		if orphan {
+			_, err = s.Call(s.c.wait4, uint64(inner), 0, waitAll, 0)
+		}
+	}
+	if err == nil {
+		err = orLost(failed)
+	}
+	if err == nil {
+		err = orLost(s.strip(c.PID))
+	}
+	if err != nil {
+		s.Discard(c)
+		return nil, err
+	}
+	return c, nil
+}
+
+// orLost turns the end of a child into a refusal: the process is still there.
+func orLost(err error) error {
+	if errors.Is(err, ErrGone) {
+		return refuse("the clone was killed as it was made (is memory short?)")
+	}
+	return err
+}
+
+// born takes the first stop of a child, and makes it die with its tracer.
+func (s *Seat) born(pid int) error {
+	if _, err := s.await(pid, true, math.MaxInt64); err != nil {
+		return err
+	}
+	if err := ptrace.SetOptions(pid, ptrace.ExitKill|ptrace.TraceSysGood|ptrace.TraceClone); err != nil {
+		return s.failed(err)
+	}
+	return nil
+}
+
+// copyIn clones the process from its child helper, which shares its memory.
+func (s *Seat) copyIn(helper int) (pid int, err error) {
+	if err := s.place(helper, s.c.clone, cloneFiles); err != nil {
+		return 0, err
+	}
+	var failed error
+	n, err := s.perform(helper, func(child int) {
+		pid = child
+		failed = s.born(child)
+	})
+	switch {
+	case err != nil:
+		return pid, err
+	case n < 0:
+		return 0, refusedClone(n)
+	}
+	return pid, failed
+}
+
+// place gives a child the registers of a call, after which it would end.
+func (s *Seat) place(pid int, number uint64, args ...uint64) error {
+	r := s.call(s.dying, number, args...)
+	if err := ptrace.SetRegs64(pid, r.encode()); err != nil {
+		return s.failed(err)
+	}
+	return nil
+}
+
+// strip closes every descriptor of the copy. It shares them with the process
+// until then, so that none is opened a second time and no lock is given up.
+func (s *Seat) strip(pid int) error {
+	if err := s.place(pid, s.c.closeRange, 0, 1<<32-1, closeRangeUnshare); err != nil {
+		return err
+	}
+	n, err := s.perform(pid, nil)
+	switch {
+	case err != nil:
+		return err
+	case n < 0:
+		return refuse("the clone cannot let go of the process's descriptors (close_range(2), Linux 5.9): %v", syscall.Errno(-n))
+	}
+	return nil
+}
+
+func refusedClone(result int64) error {
+	switch e := syscall.Errno(-result); e {
+	case syscall.EAGAIN:
+		return refuse("no more processes are allowed (pids.max of its cgroup, or RLIMIT_NPROC)")
+	case syscall.ENOMEM:
+		return refuse("the kernel grants no memory for it (vm.overcommit_memory)")
+	default:
+		return refuse("clone: %v", e)
+	}
+}
+
+// Discard ends a copy while the thread is still there to collect it.
+func (s *Seat) Discard(c *Copy) {
+	if c.PID == 0 {
+		return
+	}
+	End(c.PID)
+	if c.Own && c.Inner > 0 {
+		_ = s.Collect(c)
+	}
+}
+
+// Collect takes a copy that has ended away from the process, whose child it is.
+func (s *Seat) Collect(c *Copy) error {
+	const noHang = 1 // WNOHANG
+	_, err := s.Call(s.c.wait4, uint64(c.Inner), 0, waitAll|noHang, 0)
+	return err
+}
+
+// End kills a copy and waits until nothing is left of it for its tracer to see.
+func End(pid int) {
+	_ = syscall.Kill(pid, syscall.SIGKILL) // ESRCH: it has ended
+	for nap := 10 * time.Microsecond; !ptrace.TakeEnd(pid); nap = min(2*nap, time.Millisecond) {
+		ptrace.Nap(nap)
+	}
+}

@@ -1,0 +1,293 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"procdump/snapshot"
+	"procdump/snapshot/snapshottest"
+	"procdump/victims"
+	"procdump/victims/need"
+)
+
+// spooled are options whose files are in a folder of the test.
+func spooled(t *testing.T) CloneOptions {
+	return CloneOptions{Spool: func() (*os.File, error) { return os.CreateTemp(t.TempDir(), "spool") }}
+}
+
+// copied copies a process while it runs.
+func copied(t *testing.T, pid int) (*Target, CloneOptions) {
+	t.Helper()
+	target, err := Open(pid, Options{Clone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(target.Close)
+	o := spooled(t)
+	if err := target.PreCopy(context.Background(), o, nil); err != nil {
+		t.Fatal(err)
+	}
+	o.NoRoom = "the test wants none"
+	return target, o
+}
+
+// preCopied copies a process while it runs, and then stops it.
+func preCopied(t *testing.T, pid int) *Stopped {
+	t.Helper()
+	target, o := copied(t, pid)
+	s, err := target.Stop(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Resume() })
+	if err := s.Clone(o); err != nil {
+		t.Fatal(err)
+	}
+	if m := s.Process.Info.Method; m != "pre-copy" {
+		t.Fatalf("method %q (%q)", m, s.Process.Info.Warnings)
+	}
+	t.Logf("%d rounds, pauses %v and %v", s.Process.Info.Rounds, target.precopy.pause, s.Pause())
+	return s
+}
+
+func TestPreCopyConformance(t *testing.T) {
+	for _, name := range []string{"threads", "threads@i386", "threads@static", "goroutines"} {
+		t.Run(name, func(t *testing.T) {
+			v := victims.Start(t, name)
+			s := preCopied(t, v.PID)
+			if tracer := tracerPID(t, v.PID); tracer != "0" {
+				t.Errorf("the process is traced by %s", tracer)
+			}
+			snapshottest.Run(t, s.Process)
+			checkUntracked(t, v.PID)
+		})
+	}
+}
+
+// checkUntracked fails the test if a process still has a userfaultfd, or memory
+// of it is registered with one.
+func checkUntracked(t *testing.T, pid int) {
+	t.Helper()
+	regions, err := readSmaps(procPath(pid, "smaps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range regions {
+		if g.Flags&snapshot.Userfault != 0 {
+			t.Errorf("%v is registered with a userfaultfd", g.Range)
+		}
+	}
+	for _, fd := range descriptors(pid) {
+		if to, _ := os.Readlink(procPath(pid, "fd", fmt.Sprint(fd))); strings.Contains(to, "userfaultfd") {
+			t.Errorf("it has the userfaultfd %d", fd)
+		}
+	}
+}
+
+// stamps are the numbers at both ends of the pages of a range.
+func stamps(t *testing.T, p *snapshot.Process, addr uint64, pages int) (out []uint64) {
+	t.Helper()
+	b := make([]byte, 4096*pages)
+	if n, err := p.Memory.ReadMemory(b, addr); err != nil {
+		t.Fatalf("%d bytes read: %v", n, err)
+	}
+	for ; len(b) > 0; b = b[4096:] {
+		out = append(out, binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[4088:]))
+	}
+	return out
+}
+
+// checkInstant fails the test unless memory is that of one instant: from one
+// place on at most it is of the pass before. Where discarded is set it is zero
+// there, for it was made so before.
+func checkInstant(t *testing.T, what string, v []uint64, discarded bool) {
+	t.Helper()
+	drops := 0
+	for i := 1; i < len(v); i++ {
+		switch {
+		case v[i] == v[i-1]:
+		case drops > 0, v[i] != v[i-1]-1 && !(discarded && v[i] == 0):
+			t.Fatalf("%s: %d in word %d, %d in the one before: not of one instant", what, v[i], i, v[i-1])
+		default:
+			drops++
+		}
+	}
+}
+
+// TestPreCopyIsTheStop looks whether what is read is memory of one instant, while
+// the process writes to it all the time.
+func TestPreCopyIsTheStop(t *testing.T) {
+	const pages = 16 << 8 // 16 MiB
+	for _, c := range []string{"1000", "100", "0", "fork 100", "huge 100", "huge fork 0"} {
+		f := strings.Fields(c)
+		nap := f[len(f)-1]
+		t.Run(c, func(t *testing.T) {
+			t.Parallel()
+			v := startProgram(t, "stamping", "", append(f[:len(f)-1:len(f)-1], strconv.Itoa(pages), nap)...)
+			for range 5 {
+				s := preCopied(t, v.pid)
+				before := v.ask(t, "pass")
+				eventually(t, "it goes on", func() bool { return v.ask(t, "pass") != before })
+				var large, moved, discarded, fresh uint64
+				if _, err := fmt.Sscan(v.ask(t, "where"), &large, &moved, &discarded, &fresh); err != nil {
+					t.Fatal(err)
+				}
+				p := s.Process
+				checkInstant(t, "the large buffer", stamps(t, p, large, pages), false)
+				var at [8]byte
+				if _, err := p.Memory.ReadMemory(at[:], moved); err != nil {
+					t.Fatal(err)
+				}
+				const few = 64
+				checkInstant(t, "the moved buffer", stamps(t, p, binary.LittleEndian.Uint64(at[:]), few), false)
+				checkInstant(t, "the discarded buffer", stamps(t, p, discarded, few), true)
+				if i := p.FindRegion(fresh); i >= 0 { // at times it is not there
+					checkInstant(t, "the fresh buffer", stamps(t, p, fresh, few), true)
+				}
+				s.Resume()
+				checkUntracked(t, v.pid)
+			}
+		})
+	}
+}
+
+// TestPreCopyOfEverySort compares all memory as it is at the stop with what is
+// read from the copy, while the process writes to all of it.
+func TestPreCopyOfEverySort(t *testing.T) {
+	for _, variant := range []string{"", "i386"} {
+		t.Run("changing"+variant, func(t *testing.T) {
+			v := startProgram(t, "changing", variant)
+			target, o := copied(t, v.pid)
+			s, err := target.Stop(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Resume()
+			want := content(t, s.Process)
+			if err := s.Clone(o); err != nil {
+				t.Fatal(err)
+			}
+			before := v.ask(t, "version")
+			eventually(t, "it goes on to change its memory", func() bool { return v.ask(t, "version") != before })
+			got := content(t, s.Process)
+			for r, text := range want {
+				if got[r] != text {
+					t.Errorf("%v: %s at the stop, %s in the copy", r, text, got[r])
+				}
+			}
+			if m := s.Process.Info.Method; m != "pre-copy" {
+				t.Errorf("method %q", m)
+			}
+		})
+	}
+}
+
+// TestPreCopyThenClone leaves more than is to be copied at the stop: a clone
+// takes over.
+func TestPreCopyThenClone(t *testing.T) {
+	v := startProgram(t, "stamping", "", strconv.Itoa(muchLeft*3/2/4096), "0")
+	target, o := copied(t, v.pid)
+	o.NoRoom = ""
+	eventually(t, "it writes to all of its memory", func() bool {
+		var most uint64
+		if _, err := fmt.Sscan(v.ask(t, "pass"), &most); err != nil {
+			t.Fatal(err)
+		}
+		return most > 5
+	})
+	for range 2 { // passes, so that all is written to again
+		before := v.ask(t, "pass")
+		eventually(t, "it goes on", func() bool { return v.ask(t, "pass") != before })
+	}
+	s, err := target.Stop(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Resume()
+	if err := s.Clone(o); err != nil {
+		t.Fatal(err)
+	}
+	info := s.Process.Info
+	if info.Method != "clone" || len(info.Warnings) != 1 || !strings.Contains(info.Warnings[0], "-r live") {
+		t.Errorf("method %q, warnings %q", info.Method, info.Warnings)
+	}
+	checkUntracked(t, v.pid)
+	var large, x uint64
+	if _, err := fmt.Sscan(v.ask(t, "where"), &large, &x, &x, &x); err != nil {
+		t.Fatal(err)
+	}
+	checkInstant(t, "the large buffer", stamps(t, s.Process, large, 4096), false)
+}
+
+// TestPreCopyAlone copies a process that another test names, and is killed by
+// that test.
+func TestPreCopyAlone(t *testing.T) {
+	pid, err := strconv.Atoi(os.Getenv(killedEnv))
+	if err != nil {
+		t.Skip("another test runs it")
+	}
+	preCopied(t, pid).Resume()
+}
+
+// TestKilledWhilePreCopying kills the dumper before its calls that do something
+// to the process: that one must go on, and nothing may be left in it.
+func TestKilledWhilePreCopying(t *testing.T) {
+	strace := need.Tool(t, "strace")
+	step := 5 // of its calls, not to take too long
+	if need.Long() {
+		step = 2
+	}
+	for i, c := range []struct{ variant, state string }{{"", "nothing"}, {"i386", "nothing"}} {
+		t.Run(c.variant+c.state, func(t *testing.T) {
+			t.Parallel()
+			b := startProgram(t, "blocked", c.variant, c.state)
+			for _, call := range []string{"ptrace", "process_vm_writev", "kill", "pidfd_getfd", "ioctl"} {
+				n, most := 1, 12
+				if call == "ptrace" {
+					n, most = n+i, 1000
+				}
+				for ; n <= most; n++ {
+					killed := killedAt(t, strace, "TestPreCopyAlone", call, n, b.pid)
+					before := b.check(t)
+					eventually(t, fmt.Sprintf("it goes on after %s %d", call, n), func() bool { return b.check(t) != before })
+					eventually(t, fmt.Sprintf("nothing is left after %s %d", call, n), func() bool { return len(leftovers(t, b.pid)) == 0 })
+					checkUntracked(t, b.pid)
+					if !killed {
+						break
+					}
+					if call == "ptrace" {
+						n += step - 1
+					}
+				}
+				if n == 1 {
+					t.Errorf("it does not call %s", call)
+				}
+			}
+		})
+	}
+}
+
+// TestNoPreCopy makes one of what cannot be copied while it runs.
+func TestNoPreCopy(t *testing.T) {
+	for _, c := range []struct{ victim, why string }{{"seccomp", "seccomp"}, {"uffd", "userfaultfd"}} {
+		t.Run(c.victim, func(t *testing.T) {
+			v := victims.Start(t, c.victim)
+			target, err := Open(v.PID, Options{Clone: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer target.Close()
+			err = target.PreCopy(context.Background(), spooled(t), nil)
+			var no *NoClone
+			if !errors.As(err, &no) || !strings.Contains(no.Why, c.why) {
+				t.Errorf("error %v, want one about %s", err, c.why)
+			}
+		})
+	}
+}
