@@ -28,7 +28,6 @@ const inspectProcessHeap = 112 << 20
 // dump of, and returns what writes it; nil without an error: the file is of
 // something else. A name of digits is a process.
 func processReport(in string, json bool) (write func(io.Writer) error, err error) {
-	write = nil
 	var r *inspect.Report
 	if pid, perr := strconv.Atoi(in); perr == nil && pid > 0 {
 		debug.SetMemoryLimit(inspectProcessHeap)

@@ -47,7 +47,7 @@ func memoryOf(p *snapshot.Process) Memory {
 	m := Memory{Regions: len(p.Regions), Kinds: []MemoryKind{}, Largest: []Region{}}
 	stacks := map[int]bool{}
 	for i := range p.Threads {
-		if k := p.FindRegion(p.Threads[i].Registers.SP()); k >= 0 {
+		if k := p.FindRegion(p.Threads[i].Registers.SP()); k >= 0 && !goHeap(&p.Regions[k]) {
 			stacks[k] = true
 		}
 	}
@@ -89,6 +89,14 @@ func largest(all []Region) []Region {
 		return cmp.Or(cmp.Compare(b.Resident, a.Resident), cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Address, b.Address))
 	})
 	return all[:min(len(all), maxLargest)]
+}
+
+// goHeap tells whether a region is one of Go's heap, in which the stacks of its
+// goroutines lie among all else. It begins at 0xc000000000 on 64-bit machines
+// (runtime/malloc.go, mallocinit).
+func goHeap(g *snapshot.Region) bool {
+	const begin, end = 0xc0 << 32, 0x100 << 32
+	return g.Addr >= begin && g.Addr < end && g.Anonymous()
 }
 
 func kindOf(g *snapshot.Region, stack bool) string {
