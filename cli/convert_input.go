@@ -66,7 +66,7 @@ func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
 		return nil, fmt.Errorf("read dump %q: %w", path, err)
 	}
 	if d.OfProcess() {
-		return nil, fmt.Errorf("read dump %q: it is the core dump of a process; converting process dumps is not available yet", path)
+		return nil, fmt.Errorf("read dump %q: it is the core dump of a process, but says nothing of it", path)
 	}
 	return d, nil
 }
@@ -76,8 +76,6 @@ func otherFormat(head []byte) string {
 	switch {
 	case windump.Is(head):
 		return "it is a crash dump of Windows, and no debugger reads its memory in another format; open it with WinDbg"
-	case bytes.HasPrefix(head, []byte("MDMP")):
-		return "it is the minidump of a process; converting process dumps is not available yet"
 	}
 	return compressedWhole(head)
 }

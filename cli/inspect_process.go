@@ -107,10 +107,13 @@ func openProcess(r io.ReaderAt, size int64) (*snapshot.Process, []error, error) 
 		}
 	}
 	if compressed {
-		return nil, nil, errors.New("it is compressed as a whole, and not the dump of a process; decompress it first (zstd -d)")
+		return nil, nil, errCompressed
 	}
 	return nil, nil, nil
 }
+
+// errCompressed means that only dumps of processes are read compressed.
+var errCompressed = errors.New("it is compressed as a whole, and not the dump of a process; decompress it first (zstd -d)")
 
 // knowsProcess tells whether a core has what only those of processes have.
 func knowsProcess(p *snapshot.Process) bool {

@@ -185,6 +185,7 @@ type Result struct {
 	Elapsed   time.Duration
 	Pause     time.Duration // of the target, -1 if unknown
 	Method    string        // "stop-and-copy"
+	Source    string        // path of the dump that it was made of, "" if of a process
 
 	KernelPath string // file with the kernel stacks, "" if there is none
 	// KernelDumpPath is the small kernel dump of the process, "" if there is none.
@@ -268,7 +269,11 @@ func summary(r Result, open string) string {
 	if r.Method != "" {
 		paused += " (" + oneLine(r.Method) + ")"
 	}
-	b.row("paused", paused)
+	if r.Source == "" {
+		b.row("paused", paused)
+	} else {
+		b.row("from", oneLine(r.Source))
+	}
 	b.row("open", open)
 	return b.String()
 }
