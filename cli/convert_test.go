@@ -68,7 +68,7 @@ func TestConvertHelp(t *testing.T) {
 }
 
 // convertFile runs procdump convert and returns its exit code and output.
-func convertFile(t *testing.T, args ...string) (code int, stdout, stderr string) {
+func convertFile(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
 	out, err := os.Create(filepath.Join(dir, "out"))
