@@ -16,6 +16,7 @@ import (
 	"procdump/elfcore"
 	"procdump/image"
 	"procdump/internal/sys/fsys"
+	"procdump/live/linux"
 	"procdump/minidump"
 	"procdump/snapshot"
 	"procdump/zseek"
@@ -150,8 +151,8 @@ func possible(d *processDump, out *capture.Output) error {
 	return nil
 }
 
-// describeConverted says in the dump's note what is new; what a dump of procdump says of
-// itself stays.
+// describeConverted completes what the new dump says of the process, and says
+// in its note what is new; what a dump of procdump says of itself stays.
 func (d *processDump) describeConverted() {
 	info := &d.process.Info
 	if info.Version == 0 {
@@ -159,6 +160,10 @@ func (d *processDump) describeConverted() {
 	}
 	if info.Tool == "" {
 		info.Tool = "procdump " + Version
+	}
+	// Debuggers need to find in a small dump what this walks along.
+	if l := linux.Linker(d.process); l != nil {
+		d.process.Linker = l
 	}
 	for _, w := range d.warnings {
 		info.Warnings = append(info.Warnings, w.Error())
