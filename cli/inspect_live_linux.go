@@ -11,6 +11,7 @@ import (
 
 	"procdump/image"
 	"procdump/inspect"
+	"procdump/inspect/diff"
 	"procdump/live/linux"
 )
 
@@ -21,21 +22,21 @@ const longestStop = 3 * time.Second
 
 // inspectLive reports on a process that runs. It is let go at once when a signal
 // ends procdump, even where a read hangs.
-func inspectLive(pid int) (*inspect.Report, error) {
+func inspectLive(pid int) (*diff.Subject, error) {
 	ctx, stop := untilSignal()
 	defer stop()
 	type result struct {
-		r   *inspect.Report
+		s   *diff.Subject
 		err error
 	}
 	done := make(chan result, 1)
 	go func() {
-		r, err := reportLive(ctx, pid)
-		done <- result{r, err}
+		s, err := reportLive(ctx, pid)
+		done <- result{s, err}
 	}()
 	select {
 	case got := <-done:
-		return got.r, got.err
+		return got.s, got.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx) // what is not let go yet the kernel lets go now
 	}
@@ -43,7 +44,7 @@ func inspectLive(pid int) (*inspect.Report, error) {
 
 // reportLive stops the process while its stacks are walked, and finds the names
 // of their functions when it goes on.
-func reportLive(ctx context.Context, pid int) (*inspect.Report, error) {
+func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 	t, err := linux.Open(pid, linux.Options{KernelStacks: true})
 	if err != nil {
 		return nil, liveError(pid, err)
@@ -66,7 +67,7 @@ func reportLive(ctx context.Context, pid int) (*inspect.Report, error) {
 	}
 	s.LetGo()
 	p.Info.PauseMicros = s.Pause().Microseconds()
-	return c.Report(), nil
+	return &diff.Subject{Process: p, Report: c.Report()}, nil
 }
 
 // liveError says what to do where a process cannot be looked at.

@@ -12,6 +12,7 @@ import (
 	"procdump/elfcore"
 	"procdump/image"
 	"procdump/inspect"
+	"procdump/inspect/diff"
 	"procdump/kdump"
 	"procdump/kdump/open"
 	"procdump/minidump"
@@ -28,16 +29,11 @@ const inspectProcessHeap = 112 << 20
 // dump of, and returns what writes it; nil without an error: the file is of
 // something else. A name of digits is a process.
 func processReport(in string, json bool) (write func(io.Writer) error, err error) {
-	var r *inspect.Report
-	if pid, perr := strconv.Atoi(in); perr == nil && pid > 0 {
-		debug.SetMemoryLimit(inspectProcessHeap)
-		r, err = inspectLive(pid)
-	} else {
-		r, err = inspectDump(in)
-	}
-	if r == nil || err != nil {
+	s, err := inspectAny(in)
+	if s == nil || err != nil {
 		return nil, err
 	}
+	r := s.Report
 	return func(w io.Writer) error {
 		if json {
 			return render.JSON(w, r)
@@ -46,8 +42,18 @@ func processReport(in string, json bool) (write func(io.Writer) error, err error
 	}, nil
 }
 
+// inspectAny looks at a process that runs, or at the dump of one; nil: the file
+// is of something else.
+func inspectAny(in string) (*diff.Subject, error) {
+	if pid, err := strconv.Atoi(in); err == nil && pid > 0 {
+		debug.SetMemoryLimit(inspectProcessHeap)
+		return inspectLive(pid)
+	}
+	return inspectDump(in)
+}
+
 // inspectDump reports on a file; nil: it is not the dump of a process.
-func inspectDump(path string) (*inspect.Report, error) {
+func inspectDump(path string) (*diff.Subject, error) {
 	f, err := openSeekable(path)
 	if err != nil {
 		return nil, nil // whoever looks at it next says so
@@ -64,7 +70,7 @@ func inspectDump(path string) (*inspect.Report, error) {
 	debug.SetMemoryLimit(inspectProcessHeap)
 	set := image.NewSet(p, image.Options{})
 	defer set.Close()
-	return inspect.Collect(p, set, warnings).Report(), nil
+	return &diff.Subject{Process: p, Report: inspect.Collect(p, set, warnings).Report()}, nil
 }
 
 // openProcess reads the dump of a process, compressed or not; nil: it is of

@@ -43,18 +43,27 @@ type Region struct {
 
 const maxLargest = 10
 
-func memoryOf(p *snapshot.Process) Memory {
-	m := Memory{Regions: len(p.Regions), Kinds: []MemoryKind{}, Largest: []Region{}}
+// Kinds says of each region of a process what it is used for: a MemoryKind's
+// Kind.
+func Kinds(p *snapshot.Process) []string {
 	stacks := map[int]bool{}
 	for i := range p.Threads {
 		if k := p.FindRegion(p.Threads[i].Registers.SP()); k >= 0 && !goHeap(&p.Regions[k]) {
 			stacks[k] = true
 		}
 	}
-	kinds := map[string]*MemoryKind{}
+	out := make([]string, len(p.Regions))
 	for i := range p.Regions {
+		out[i] = kindOf(&p.Regions[i], stacks[i])
+	}
+	return out
+}
+
+func memoryOf(p *snapshot.Process) Memory {
+	m := Memory{Regions: len(p.Regions), Kinds: []MemoryKind{}, Largest: []Region{}}
+	kinds := map[string]*MemoryKind{}
+	for i, kind := range Kinds(p) {
 		g := &p.Regions[i]
-		kind := kindOf(g, stacks[i])
 		k := kinds[kind]
 		if k == nil {
 			k = &MemoryKind{Kind: kind}

@@ -19,7 +19,9 @@ import (
 )
 
 // JSON writes the report as one indented JSON object.
-func JSON(w io.Writer, r *inspect.Report) error {
+func JSON(w io.Writer, r *inspect.Report) error { return object(w, r) }
+
+func object(w io.Writer, r any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
