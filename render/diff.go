@@ -30,7 +30,7 @@ func DiffText(w io.Writer, r *diff.Report) error {
 	p.threads(r)
 	p.changedStacks(r.Stacks)
 	p.changedFiles(r.Files)
-	p.warnings(r.Warnings)
+	p.points("To keep in mind", r.Warnings)
 	_, err := io.WriteString(w, p.String())
 	return err
 }

@@ -202,11 +202,14 @@ func (p *report) files(all []inspect.File) {
 	}
 }
 
-func (p *report) warnings(all []string) {
+func (p *report) warnings(all []string) { p.points("What could not be read", all) }
+
+// points writes a list of sentences.
+func (p *report) points(title string, all []string) {
 	if len(all) == 0 {
 		return
 	}
-	p.Section("What could not be read")
+	p.Section("%s", title)
 	for i, w := range all {
 		if i == maxWarnings {
 			p.Line("  … and %d more", len(all)-i)
