@@ -142,17 +142,16 @@ func notItself(in *os.File, name string, paths ...string) error {
 	return nil
 }
 
-// openDump opens the dump of a process; nil: it is of something else, or whoever
-// looks at it next says why it cannot be read.
+// openDump opens the dump of a process; nil: it is of something else.
 func openDump(path string) (*processDump, error) {
-	f, err := openSeekable(path)
+	f, err := openDumpFile(path)
 	if err != nil {
-		return nil, nil
+		return nil, err
 	}
-	size, err := f.Seek(0, io.SeekEnd)
+	size, err := f.Seek(0, io.SeekEnd) // of a block device, too
 	if err != nil {
 		f.Close()
-		return nil, nil
+		return nil, readError(path, err)
 	}
 	d, err := readDump(f, size)
 	if d == nil || err != nil {

@@ -16,13 +16,9 @@ import (
 // openKernelFile opens a dump of a Linux kernel: a file, or a block device
 // with a dump at its beginning.
 func openKernelFile(path string) (*os.File, *kdump.Dump, error) {
-	f, err := openSeekable(path)
+	f, err := openDumpFile(path)
 	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err // the path is said once
-		}
-		return nil, nil, fmt.Errorf("read dump %q: %w", path, err)
+		return nil, nil, err
 	}
 	d, err := readKernelFile(f, path)
 	if err != nil {
@@ -31,6 +27,22 @@ func openKernelFile(path string) (*os.File, *kdump.Dump, error) {
 	}
 	return f, d, nil
 }
+
+// openDumpFile opens a file or a block device, or says why it cannot be read.
+func openDumpFile(path string) (*os.File, error) {
+	f, err := openSeekable(path)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err // the path is said once
+		}
+		return nil, readError(path, err)
+	}
+	return f, nil
+}
+
+// readError says of which file something cannot be read.
+func readError(path string, err error) error { return fmt.Errorf("read dump %q: %w", path, err) }
 
 // errNoFile means that a dump cannot be read at any place of it.
 var errNoFile = errors.New("it is neither a file nor a block device")

@@ -83,9 +83,6 @@ func readDump(r io.ReaderAt, size int64) (*processDump, error) {
 	return d, nil
 }
 
-// readError says of which file something cannot be read.
-func readError(path string, err error) error { return fmt.Errorf("read dump %q: %w", path, err) }
-
 // convertProcess writes what o asks for of a process's dump.
 func convertProcess(ctx context.Context, o *convertOptions, console *Console, d *processDump) error {
 	format, compress, err := o.ofProcess()

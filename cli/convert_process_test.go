@@ -190,6 +190,7 @@ func TestConvertProcessRefused(t *testing.T) {
 		{[]string{"-z", "snappy"}, core, ExitUsage, "zstd or none"},
 		{[]string{"-ma"}, core, ExitFailed, "only a full dump"},
 		{nil, cut, ExitFailed, "x.dmp"},
+		{[]string{"-mm"}, filepath.Join(t.TempDir(), "none"), ExitFailed, "no such file"},
 		{[]string{"-mm"}, writeFakeVMCore(t), ExitUsage, "no dump of a process"},
 		{[]string{"-format", "minidump"}, writeFakeVMCore(t), ExitUsage, "a minidump holds a process"},
 	} {
