@@ -24,7 +24,7 @@ import (
 
 // convertHeap is the size of the Go heap, in bytes, from which on a conversion
 // collects garbage.
-const convertHeap = 40 << 20
+const convertHeap = 24 << 20
 
 // processDump is the dump of a process, compressed or not.
 type processDump struct {

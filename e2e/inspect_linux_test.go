@@ -111,7 +111,11 @@ func TestInspectStacks(t *testing.T) {
 			}
 			check("the process", strconv.Itoa(v.PID))
 			for format, kinds := range map[string][]string{"elf": {"-mt", "-mm"}, "minidump": {"-mm", "-ma"}} {
-				// One stop for both: a thousand threads take a while each time.
+				// One stop for both; of many or long stacks one kind, for TestBacktraces
+				// shows that all of them hold the stacks.
+				if s.threads > 100 || s.name == "deep" {
+					kinds = kinds[1:]
+				}
 				r := procdump(t, append(kinds, "-format", format, "-json", strconv.Itoa(v.PID), t.TempDir())...)
 				files := r.completed()
 				if len(files) != len(kinds) {
