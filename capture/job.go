@@ -28,7 +28,8 @@ var ErrNoSpace = errors.New("not enough free disk space")
 type Source interface {
 	Snapshot() *snapshot.Process
 	// Resume lets it go on and returns how long it stood still; its memory
-	// cannot be read any more. Calling it again does nothing.
+	// cannot be read any more. Calling it again does nothing. What stands still
+	// for ever, such as a dump, returns -1.
 	Resume() time.Duration
 	// LetGo lets it go on, too, but at any time and from any goroutine; what is
 	// read after it is not the snapshot any more.
@@ -41,6 +42,10 @@ type Output struct {
 	Vars      Vars
 	Select    dumpkind.Options
 	Overwrite bool
+	// Raw, if not nil, is the dump itself, RawSize bytes that are copied as they
+	// are: only the compression changes.
+	Raw     io.ReaderAt
+	RawSize int64
 }
 
 // Job writes the dumps of one trigger from one stop of the process.
@@ -241,6 +246,10 @@ func (d *dump) pick(p *snapshot.Process, held uint64, only bool) error {
 	if d.res.Err != nil {
 		return nil
 	}
+	if out := &d.res.Output; out.Raw != nil {
+		d.sel, d.res.Process = rawSelection(p, out), p
+		return nil
+	}
 	o := d.res.Output.Select
 	o.Held, o.Only = held, only
 	sel, err := dumpkind.Select(p, o)
@@ -266,9 +275,12 @@ func (d *dump) held() (n uint64) {
 func (d *dump) lay() error {
 	o, sel := d.res.Output, d.sel
 	var err error
-	if o.Mask.Format() == FormatMinidump {
-		d.layout, err = minidump.NewLayout(sel.Process, sel.Ranges, minidump.Options{Full: !o.Select.Kind.Small()})
-	} else {
+	switch {
+	case o.Raw != nil:
+		d.layout = rawLayout(o.RawSize)
+	case o.Mask.Format() == FormatMinidump:
+		d.layout, err = minidump.NewLayout(sel.Process, sel.Ranges, minidump.Options{Full: isLarge(o.Select.Kind, sel)})
+	default:
 		d.layout, err = elfcore.NewLayout(sel.Process, sel.Ranges)
 	}
 	if err != nil {
@@ -286,6 +298,21 @@ func (d *dump) lay() error {
 	}
 	d.out = out
 	return nil
+}
+
+// largeDump is how many bytes a dump of no certain kind has from which on its
+// memory goes where a minidump has room for it, and few of its readers look.
+const largeDump = 64 << 20
+
+func isLarge(k dumpkind.Kind, sel *dumpkind.Selection) bool {
+	if k != dumpkind.AsIs {
+		return !k.Small()
+	}
+	n := uint64(0)
+	for _, r := range sel.Ranges {
+		n += r.Size
+	}
+	return n > largeDump
 }
 
 // copy writes the memory.
@@ -317,7 +344,9 @@ func (d *dump) selected(all []snapshot.LeftOut) (out []snapshot.LeftOut) {
 // and gives the file its name.
 func (d *dump) finish(ctx context.Context, j *Job) error {
 	p := d.sel.Process
-	p.Info.PauseMicros = d.res.Pause.Microseconds()
+	if d.res.Pause >= 0 {
+		p.Info.PauseMicros = d.res.Pause.Microseconds()
+	}
 	p.Memory = nil // it is written: a copy need not be kept beside the head
 	if err := d.out.finish(d.layout); err != nil {
 		return err

@@ -1,18 +1,15 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"fmt"
+	"io"
 	"os"
-	"runtime/debug"
-	"time"
+	"slices"
+	"strings"
 
+	"procdump/capture"
 	"procdump/kdump/diskdump"
-	"procdump/kernel/capture"
-	"procdump/kernel/dumped"
-	"procdump/kernel/live"
-	"procdump/kernel/small"
+	kernelcapture "procdump/kernel/capture"
 )
 
 // convertVerb makes a dump of another kind or format of a dump.
@@ -27,6 +24,10 @@ type convertOptions struct {
 	kernelOptions
 	In   string
 	AsIs bool // no kind was given
+
+	process  Options // the kinds of dumps of processes
+	minidump bool    // -format minidump
+	line     verbLine
 }
 
 // convertMain runs procdump convert with the arguments after the verb.
@@ -38,90 +39,32 @@ func convertMain(args []string, out, errOut *os.File) int {
 	if o.Help {
 		return printText(out, convertHelp())
 	}
-	run := verbRun{verb: convertVerb, args: args, json: o.JSON, title: "converts kernel dumps", dumps: 1, out: o.lines(out, errOut), errOut: errOut, exit: kernelExit}
-	return run.run(func(ctx context.Context, c *Console) error { return convertKernel(ctx, o, c, out) })
+	run := verbRun{verb: convertVerb, args: args, json: o.JSON, title: "converts dumps", dumps: 1, out: o.lines(out, errOut), errOut: errOut, exit: kernelExit}
+	return run.run(func(ctx context.Context, c *Console) error { return convertDump(ctx, o, c, out) })
 }
 
-// convertKernel converts a dump of a kernel, to stdout if the path is "-".
-func convertKernel(ctx context.Context, o *convertOptions, console *Console, stdout *os.File) error {
-	job, err := o.job(stdout)
+// convertDump converts a dump of a process or of a kernel, whatever it is.
+func convertDump(ctx context.Context, o *convertOptions, console *Console, stdout *os.File) error {
+	src, err := openDump(o.In)
 	if err != nil {
 		return err
 	}
-	job.AsIs = o.AsIs
-	in, d, err := openKernelFile(o.In)
-	if err != nil {
+	if src != nil {
+		defer src.Close()
+		return convertProcess(ctx, o, console, src)
+	}
+	if err := o.ofKernel(); err != nil {
 		return err
 	}
-	defer in.Close()
-	if err := notItself(in, o, job.Name, d.Time); err != nil {
-		return err
-	}
-	if small.Is(d) && !o.AsIs && !o.Small {
-		return fmt.Errorf("convert %s to kind %v: it is a small dump and has little memory; it can give no other kind", o.In, o.Kind)
-	}
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(kernelHeap + int64(d.MaxPFN())/2)
-	src := dumped.Open(d, dumped.Options{NoTypes: o.Kind != capture.Active})
-	if o.Small {
-		return convertSmall(ctx, o, job, src, console)
-	}
-	if job.Format == capture.ELF {
-		_, _ = src.Kernel() // adds the direct map, if it can be found
-	}
-	c := newKernelConsole(console, &o.kernelOptions, job.Format)
-	if o.AsIs {
-		c.kind = kindUnchanged
-	}
-	job.Progress = func(done, total uint64) { c.Progress(int64(done), int64(total)) }
-	j := capture.NewJob(src, job)
-	defer j.Discard()
-	err = j.Prepare(ctx)
-	c.Source(src.Dump(), live.Guests{VMs: len(src.VMs), Pages: src.GuestPages}, src.Warnings())
-	if err != nil {
-		return err
-	}
-	return c.run(ctx, j)
-}
-
-// convertSmall makes a small dump.
-func convertSmall(ctx context.Context, o *convertOptions, job capture.Options, src *dumped.Source, console *Console) error {
-	k, err := src.Kernel()
-	c := newKernelConsole(console, &o.kernelOptions, capture.ELF)
-	c.Source(src.Dump(), live.Guests{}, src.Warnings())
-	if err != nil {
-		return fmt.Errorf("make small dump: %w", err)
-	}
-	at := src.Dump().Time
-	if at.IsZero() {
-		at = time.Now()
-	}
-	return c.runSmall(ctx, job, at, func() ([]byte, *small.Report, error) {
-		var b bytes.Buffer
-		report, err := small.Write(&b, k, small.Options{})
-		return b.Bytes(), report, err
-	})
-}
-
-// notItself refuses to replace a dump by what is made of it.
-func notItself(in *os.File, o *convertOptions, name capture.Name, at time.Time) error {
-	a, err := in.Stat()
-	if err != nil || o.Path == "-" {
-		return err
-	}
-	for _, path := range []string{name.Path(at), o.Path} {
-		if b, err := os.Stat(path); err == nil && os.SameFile(a, b) {
-			return usagef("", "name another file", "%s is to be converted into itself", o.In)
-		}
-	}
-	return nil
+	return convertKernel(ctx, o, console, stdout)
 }
 
 // parseConvert reads a command line without the program's name and the verb.
-// Its error is a *UsageError.
+// Its error is a *UsageError. What must hold for one sort of dumps only is
+// checked by ofKernel and ofProcess.
 func parseConvert(args []string) (*convertOptions, error) {
 	o := &convertOptions{kernelOptions: kernelOptions{Compression: diskdump.Zstd}}
-	line, err := parseVerb(convertVerb, convertSwitches, args, &o.kernelOptions)
+	line, err := parseVerb(convertVerb, convertSwitches, args, o)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +72,7 @@ func parseConvert(args []string) (*convertOptions, error) {
 		o.Help = true
 		return o, nil
 	}
-	o.AsIs = !line.given["type"]
+	o.line, o.AsIs = line, !line.given["type"]
 	const form = "type procdump convert IN OUT"
 	paths := line.words
 	switch {
@@ -141,7 +84,83 @@ func parseConvert(args []string) (*convertOptions, error) {
 		return nil, usagef("", "put it into a file first", "a dump cannot be read from standard input: its parts are needed in no order")
 	case paths[0] == "" || paths[1] == "":
 		return nil, usagef("", form, "a path is empty")
+	case len(o.process.Kinds) > 1:
+		return nil, usagef("", "convert twice", "two kinds for one dump")
+	case len(o.process.Kinds) > 0 && !o.AsIs:
+		return nil, usagef("-type", "leave one out", "it is for dumps of kernels, and a kind for dumps of processes is given, too")
 	}
 	o.In, o.Path = paths[0], paths[1]
-	return o, o.takeOutput(line)
+	return o, nil
+}
+
+// ofKernel checks what must hold where the dump is a kernel's.
+func (o *convertOptions) ofKernel() error {
+	switch {
+	case len(o.process.Kinds) > 0:
+		return usagef("", "-type chooses what a kernel's dump holds", "%s is no dump of a process, which kinds such as -mm are for", o.In)
+	case o.minidump:
+		return usagef("-format", "take kdump or elf", "a minidump holds a process, and %s is none's dump", o.In)
+	}
+	return o.takeOutput(o.line)
+}
+
+// ofProcess checks what must hold where the dump is a process's, and returns the
+// format and the compression of the new one.
+func (o *convertOptions) ofProcess() (format capture.Format, compress bool, err error) {
+	given := o.line.given
+	switch {
+	case given["type"]:
+		return 0, false, usagef("-type", "take -mm, -mt, -mp, -ma or -mc", "%s is the dump of a process; kinds of -type are for dumps of kernels", o.In)
+	case o.Path == "-":
+		return 0, false, usagef("", "name a file", "a dump of a process cannot go to standard output: it is not written from beginning to end")
+	case given["z"] && o.Compression != diskdump.Zstd && o.Compression != diskdump.Stored:
+		return 0, false, usagef("-z", "take zstd or none", "a dump of a process is not compressed in this way")
+	case given["z"] && o.Compression == diskdump.Stored && strings.HasSuffix(strings.ToLower(o.Path), ".zst"):
+		return 0, false, usagef("-z", "leave it out, or name a file without .zst", "a file of such a name is compressed")
+	case o.minidump:
+		format = capture.FormatMinidump
+	case given["format"] && o.Format != kernelcapture.ELF:
+		return 0, false, usagef("-format", "take elf or minidump", "%s is the dump of a process", o.In)
+	case given["format"]:
+		format = capture.FormatELF
+	}
+	return format, given["z"] && o.Compression == diskdump.Zstd, nil
+}
+
+// notItself refuses to replace a dump by what is made of it.
+func notItself(in *os.File, name string, paths ...string) error {
+	a, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(paths, func(path string) bool {
+		b, err := os.Stat(path)
+		return err == nil && os.SameFile(a, b)
+	}) {
+		return usagef("", "name another file", "%s is to be converted into itself", name)
+	}
+	return nil
+}
+
+// openDump opens the dump of a process; nil: it is of something else.
+func openDump(path string) (*processDump, error) {
+	f, err := openDumpFile(path)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Seek(0, io.SeekEnd) // of a block device, too
+	if err != nil {
+		f.Close()
+		return nil, readError(path, err)
+	}
+	d, err := readDump(f, size)
+	if d == nil || err != nil {
+		f.Close()
+		if err != nil {
+			err = readError(path, err)
+		}
+		return nil, err
+	}
+	d.file, d.path = f, path
+	return d, nil
 }

@@ -16,13 +16,9 @@ import (
 // openKernelFile opens a dump of a Linux kernel: a file, or a block device
 // with a dump at its beginning.
 func openKernelFile(path string) (*os.File, *kdump.Dump, error) {
-	f, err := openSeekable(path)
+	f, err := openDumpFile(path)
 	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err // the path is said once
-		}
-		return nil, nil, fmt.Errorf("read dump %q: %w", path, err)
+		return nil, nil, err
 	}
 	d, err := readKernelFile(f, path)
 	if err != nil {
@@ -31,6 +27,22 @@ func openKernelFile(path string) (*os.File, *kdump.Dump, error) {
 	}
 	return f, d, nil
 }
+
+// openDumpFile opens a file or a block device, or says why it cannot be read.
+func openDumpFile(path string) (*os.File, error) {
+	f, err := openSeekable(path)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err // the path is said once
+		}
+		return nil, readError(path, err)
+	}
+	return f, nil
+}
+
+// readError says of which file something cannot be read.
+func readError(path string, err error) error { return fmt.Errorf("read dump %q: %w", path, err) }
 
 // errNoFile means that a dump cannot be read at any place of it.
 var errNoFile = errors.New("it is neither a file nor a block device")
@@ -66,7 +78,7 @@ func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
 		return nil, fmt.Errorf("read dump %q: %w", path, err)
 	}
 	if d.OfProcess() {
-		return nil, fmt.Errorf("read dump %q: it is the core dump of a process; converting process dumps is not available yet", path)
+		return nil, fmt.Errorf("read dump %q: it is the core dump of a process, but says nothing of it", path)
 	}
 	return d, nil
 }
@@ -76,8 +88,6 @@ func otherFormat(head []byte) string {
 	switch {
 	case windump.Is(head):
 		return "it is a crash dump of Windows, and no debugger reads its memory in another format; open it with WinDbg"
-	case bytes.HasPrefix(head, []byte("MDMP")):
-		return "it is the minidump of a process; converting process dumps is not available yet"
 	}
 	return compressedWhole(head)
 }

@@ -24,10 +24,17 @@ func TestParseConvert(t *testing.T) {
 	if o, err = parseConvert([]string{"in", "-"}); err != nil || !o.AsIs || o.Small || o.Compression != diskdump.Zstd {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if o, err = parseConvert([]string{"-type", "small", "in", "x.kdump"}); err != nil || !o.Small || o.AsIs || o.Format != capture.ELF {
+	o, err = parseConvert([]string{"-type", "small", "in", "x.kdump"})
+	if err == nil {
+		err = o.ofKernel()
+	}
+	if err != nil || !o.Small || o.AsIs || o.Format != capture.ELF {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, c := range []struct{ line, want string }{
+		{"-mm -type kernel in out", "leave one out"},
+		{"-mm -mp in out", "two kinds"},
+		{"-format lime in out", "unknown format"},
 		{"in", "give the dump to convert"},
 		{"in out more", "one word too many"},
 		{"- out", "standard input"},
@@ -40,7 +47,11 @@ func TestParseConvert(t *testing.T) {
 		{"-type small -format kdump in out", "small dump is ELF"},
 		{"-o in -", "no file to overwrite"},
 	} {
-		if _, err := parseConvert(strings.Fields(c.line)); err == nil || !strings.Contains(err.Error(), c.want) {
+		o, err := parseConvert(strings.Fields(c.line))
+		if err == nil {
+			err = o.ofKernel()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.line, err, c.want)
 		}
 	}
@@ -57,7 +68,7 @@ func TestConvertHelp(t *testing.T) {
 }
 
 // convertFile runs procdump convert and returns its exit code and output.
-func convertFile(t *testing.T, args ...string) (code int, stdout, stderr string) {
+func convertFile(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
 	out, err := os.Create(filepath.Join(dir, "out"))
@@ -153,7 +164,7 @@ func TestConvertRefused(t *testing.T) {
 		{in: dir, code: ExitFailed, want: "neither a file nor a block device"},
 		{in: "/dev/null", code: ExitFailed, want: "neither a file nor a block device"},
 		{in: file("text", "hello"), code: ExitFailed, want: "not a dump of this format"},
-		{in: file("mini", "MDMP"), code: ExitFailed, want: "process dumps is not available yet"},
+		{in: file("mini", "MDMP"), code: ExitFailed, want: "read dump"},
 		{in: file("windows", "PAGEDU64"), code: ExitFailed, want: "WinDbg"},
 		{in: file("zst", "\x28\xb5\x2f\xfd"), code: ExitFailed, want: "zstd -d"},
 		{in: in, out: in, args: []string{"-o"}, code: ExitUsage, want: "into itself"},

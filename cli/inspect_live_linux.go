@@ -5,39 +5,69 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/signal"
 	"path/filepath"
 	"strconv"
-	"syscall"
+	"time"
 
 	"procdump/image"
 	"procdump/inspect"
+	"procdump/inspect/diff"
 	"procdump/live/linux"
 )
 
-// inspectLive reports on a process that runs: it is stopped while its stacks
-// are walked and goes on before the names of their functions are looked up.
-func inspectLive(pid int) (*inspect.Report, error) {
+// longestStop is how long a process may stand still for a report. Its stacks
+// take milliseconds, but files that they lead to may lie on a slow disk or a dead
+// file server.
+const longestStop = 3 * time.Second
+
+// inspectLive reports on a process that runs. It is let go at once when a signal
+// ends procdump, even where a read hangs.
+func inspectLive(pid int) (*diff.Subject, error) {
+	ctx, stop := untilSignal()
+	defer stop()
+	type result struct {
+		s   *diff.Subject
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		s, err := reportLive(ctx, pid)
+		done <- result{s, err}
+	}()
+	select {
+	case got := <-done:
+		return got.s, got.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx) // what is not let go yet the kernel lets go now
+	}
+}
+
+// reportLive stops the process while its stacks are walked, and finds the names
+// of their functions when it goes on.
+func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 	t, err := linux.Open(pid, linux.Options{KernelStacks: true})
 	if err != nil {
 		return nil, liveError(pid, err)
 	}
 	defer t.Close()
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer cancel()
 	s, err := t.Stop(ctx)
 	if err != nil {
 		return nil, liveError(pid, err)
 	}
 	defer s.Resume()
+	defer context.AfterFunc(ctx, s.LetGo)()
+	late := time.AfterFunc(longestStop, s.LetGo)
 	p := s.Process
 	p.Info.Kind = inspect.KindLive
 	set := image.NewSet(p, image.Options{Roots: []string{filepath.Join("/proc", strconv.Itoa(pid), "root"), ""}})
 	defer set.Close()
 	c := inspect.Collect(p, set, nil)
+	if !late.Stop() {
+		p.Info.Warnings = append(p.Info.Warnings, fmt.Sprintf("the process went on after %v, before all stacks were walked: they may be wrong", longestStop))
+	}
 	s.LetGo()
 	p.Info.PauseMicros = s.Pause().Microseconds()
-	return c.Report(), nil
+	return &diff.Subject{Process: p, Report: c.Report()}, nil
 }
 
 // liveError says what to do where a process cannot be looked at.

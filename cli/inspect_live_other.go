@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 
-	"procdump/inspect"
+	"procdump/inspect/diff"
 )
 
 // inspectLive reports on a process that runs.
-func inspectLive(pid int) (*inspect.Report, error) {
+func inspectLive(pid int) (*diff.Subject, error) {
 	return nil, fmt.Errorf("running processes can be inspected on Linux only: %w", errors.ErrUnsupported)
 }

@@ -13,6 +13,7 @@ import (
 	"procdump/elfcore"
 	"procdump/image"
 	"procdump/inspect"
+	"procdump/inspect/diff"
 	"procdump/kdump"
 	"procdump/kdump/open"
 	"procdump/minidump"
@@ -30,11 +31,11 @@ const inspectProcessHeap = 112 << 20
 // dump of; nil without an error: the file is of something else. A name of digits
 // is a process.
 func processReport(in string) (*inspect.Report, error) {
-	if pid, err := strconv.Atoi(in); err == nil && pid > 0 {
-		debug.SetMemoryLimit(inspectProcessHeap)
-		return inspectLive(pid)
+	s, err := inspectAny(in)
+	if s == nil || err != nil {
+		return nil, err
 	}
-	return inspectDump(in)
+	return s.Report, nil
 }
 
 // putProcess writes the report on a process in the forms that the command line
@@ -59,8 +60,18 @@ func putProcess(o *inspectOptions, stdout *os.File, r *inspect.Report) error {
 	})
 }
 
+// inspectAny looks at a process that runs, or at the dump of one; nil: the file
+// is of something else.
+func inspectAny(in string) (*diff.Subject, error) {
+	if pid, err := strconv.Atoi(in); err == nil && pid > 0 {
+		debug.SetMemoryLimit(inspectProcessHeap)
+		return inspectLive(pid)
+	}
+	return inspectDump(in)
+}
+
 // inspectDump reports on a file; nil: it is not the dump of a process.
-func inspectDump(path string) (*inspect.Report, error) {
+func inspectDump(path string) (*diff.Subject, error) {
 	f, err := openSeekable(path)
 	if err != nil {
 		return nil, nil // whoever looks at it next says so
@@ -77,7 +88,7 @@ func inspectDump(path string) (*inspect.Report, error) {
 	debug.SetMemoryLimit(inspectProcessHeap)
 	set := image.NewSet(p, image.Options{})
 	defer set.Close()
-	return inspect.Collect(p, set, warnings).Report(), nil
+	return &diff.Subject{Process: p, Report: inspect.Collect(p, set, warnings).Report()}, nil
 }
 
 // openProcess reads the dump of a process, compressed or not; nil: it is of
@@ -120,10 +131,13 @@ func openProcess(r io.ReaderAt, size int64) (*snapshot.Process, []error, error) 
 		}
 	}
 	if compressed {
-		return nil, nil, errors.New("it is compressed as a whole, and not the dump of a process; decompress it first (zstd -d)")
+		return nil, nil, errCompressed
 	}
 	return nil, nil, nil
 }
+
+// errCompressed means that only dumps of processes are read compressed.
+var errCompressed = errors.New("it is compressed as a whole, and not the dump of a process; decompress it first (zstd -d)")
 
 // knowsProcess tells whether a core has what only those of processes have.
 func knowsProcess(p *snapshot.Process) bool {

@@ -43,6 +43,7 @@ func Man() string {
 	m.more(fileParagraphs[2:])
 	m.kernel()
 	m.inspect()
+	m.diff()
 	m.convert()
 	m.paragraphs("PERMISSIONS", permissionParagraphs)
 	m.line(".SH EXIT STATUS")

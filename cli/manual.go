@@ -11,6 +11,7 @@ var synopses = []string{
 	"procdump -i [SWITCHES] [FILE|FOLDER]  procdump -u  procdump -cancel PID",
 	kernelSynopsis,
 	inspectSynopsis,
+	diffSynopsis,
 	convertSynopsis,
 }
 

@@ -186,6 +186,7 @@ type Result struct {
 	Pause     time.Duration // of the target, -1 if unknown
 	Method    string        // "stop-and-copy"
 	Rounds    int           // how often memory was copied before the stop
+	Source    string        // path of the dump that it was made of, "" if of a process
 
 	KernelPath string // file with the kernel stacks, "" if there is none
 	// KernelDumpPath is the small kernel dump of the process, "" if there is none.
@@ -284,7 +285,11 @@ func summary(r Result, open string) string {
 	case r.Method != "":
 		paused += " (" + oneLine(r.Method) + ")"
 	}
-	b.row("paused", paused)
+	if r.Source == "" {
+		b.row("paused", paused)
+	} else {
+		b.row("from", oneLine(r.Source))
+	}
 	b.row("open", open)
 	return b.String()
 }

@@ -11,7 +11,7 @@ type verb struct {
 // verbs are those of procdump. A process that has such a name is dumped by
 // "procdump -mm NAME" or exe:PATH.
 func verbs() []verb {
-	return []verb{{kernelVerb, kernelMain}, {convertVerb, convertMain}, {inspectVerb, inspectMain}}
+	return []verb{{kernelVerb, kernelMain}, {convertVerb, convertMain}, {inspectVerb, inspectMain}, {diffVerb, diffMain}}
 }
 
 // kernelVerbs are those of procdump kernel. A dump of such a name is ./NAME.

@@ -55,7 +55,7 @@ func (s *selector) custom(g *snapshot.Region) error {
 		s.leave(g.Range, g, notInMask)
 		return nil
 	case g.Flags&snapshot.HugeTLB != 0:
-		return s.existing(g.Range, g, all, "never touched")
+		return s.existing(g.Range, g, all, untouched)
 	case g.Perm&snapshot.Shared != 0:
 		return s.existing(g.Range, g, all, absent)
 	}

@@ -1,6 +1,10 @@
 package dumpkind
 
-import "procdump/snapshot"
+import (
+	"slices"
+
+	"procdump/snapshot"
+)
 
 // headEstimate is what a dump holds besides memory, in bytes.
 const (
@@ -13,12 +17,15 @@ const (
 )
 
 // Estimate returns about how many bytes of disk a dump will take, from the
-// sizes in Regions. It reads no memory.
+// sizes in Regions, and of a dump from what it holds. It reads no memory.
 func Estimate(p *snapshot.Process, o Options) uint64 {
 	total := uint64(headEstimate + threadEstimate*len(p.Threads))
 	if o.Kind == Mini || o.Kind == Triage {
 		// Stacks, what they point at, a header page and .dynamic of each module.
 		return total + min(uint64(len(p.Threads))*2*stackEstimate, stackBudget+pointedBudget) + uint64(len(p.Modules))*3*4096
+	}
+	if o.Dump {
+		return total + estimateDump(p)
 	}
 	for i := range p.Regions {
 		total += estimateRegion(&p.Regions[i], o)
@@ -29,6 +36,34 @@ func Estimate(p *snapshot.Process, o Options) uint64 {
 		total -= min(total, size)
 	}
 	return total
+}
+
+// estimateDump is what a dump holds, holes in it as far as its regions tell.
+func estimateDump(p *snapshot.Process) (n uint64) {
+	if p.Memory == nil {
+		return 0
+	}
+	xs, err := p.Memory.Extents(snapshot.Range{Size: ^uint64(0)})
+	if err != nil {
+		return 0
+	}
+	known := slices.ContainsFunc(p.Regions, func(g snapshot.Region) bool { return g.Resident > 0 })
+	for _, x := range xs {
+		for x.Size > 0 {
+			part, exists := x.Size, x.Size
+			if i := firstAfter(p, x.Addr); i < len(p.Regions) {
+				g := &p.Regions[i]
+				if !g.Contains(x.Addr) {
+					part = min(part, g.Addr-x.Addr)
+				} else if part = min(part, g.End()-x.Addr); known && g.Anonymous() {
+					exists = g.Resident + g.Swapped
+				}
+			}
+			n += min(part, exists)
+			x.Addr, x.Size = x.Addr+part, x.Size-part
+		}
+	}
+	return n
 }
 
 func estimateRegion(g *snapshot.Region, o Options) uint64 {

@@ -14,20 +14,21 @@ const (
 	Custom                   // -mc: what a mask asks for
 	MiniPlus                 // -mp: everything that no file on disk holds
 	Full                     // -ma: all readable memory
+	AsIs                     // of a dump: all that it holds
 )
 
-var kindNames = [...]string{Triage: "triage", Mini: "mini", Custom: "custom", MiniPlus: "miniplus", Full: "full"}
+var kindNames = [...]string{Triage: "triage", Mini: "mini", Custom: "custom", MiniPlus: "miniplus", Full: "full", AsIs: "unchanged"}
 
 // String returns the kind's name, which is also its name in dump notes, JSON
 // events and file names: "triage", "mini", "custom", "miniplus", "full".
 func (k Kind) String() string {
-	if k.Valid() {
+	if k.Valid() || k == AsIs {
 		return kindNames[k]
 	}
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// Valid tells whether k is one of the kinds.
+// Valid tells whether k is one of the kinds of which a process can be dumped.
 func (k Kind) Valid() bool { return k >= Triage && k <= Full }
 
 // Small tells whether dumps of this kind hold stacks and little else.

@@ -19,6 +19,9 @@ type Options struct {
 	// Only tells that this is the only selection of the process: of what it does
 	// not take the register sets may be dropped, kilobytes for each thread.
 	Only bool
+	// Dump tells that the process is that of a dump: memory that it does not
+	// hold is not known, while of a process that runs it is zero.
+	Dump bool
 }
 
 // maxHole is the largest run of pages in anonymous memory that do not exist
@@ -70,6 +73,8 @@ func Select(p *snapshot.Process, o Options) (*Selection, error) {
 	switch o.Kind {
 	case Mini, Triage:
 		return s.small()
+	case AsIs:
+		return s.asIs()
 	case Custom, MiniPlus, Full:
 		for i := range p.Regions {
 			if err := s.region(&p.Regions[i]); err != nil {
@@ -87,13 +92,29 @@ func Select(p *snapshot.Process, o Options) (*Selection, error) {
 	return &Selection{Process: s.copy(), Ranges: s.ranges}, nil
 }
 
+// asIs takes all that a dump holds.
+func (s *selector) asIs() (*Selection, error) {
+	xs, err := s.p.Memory.Extents(snapshot.Range{Size: ^uint64(0)})
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range xs {
+		s.take(x.Range)
+	}
+	q := *s.p
+	q.Info.Unreadable = slices.Clone(q.Info.Unreadable)
+	return &Selection{Process: &q, Ranges: s.ranges}, nil
+}
+
 // copy is the process with what this selection says of itself.
 func (s *selector) copy() *snapshot.Process {
 	s.cutLeftOut()
 	q := *s.p
 	q.Info.Kind = s.o.Kind.String()
 	q.Info.LeftOut = append(slices.Clone(q.Info.LeftOut), s.leftOut...)
-	q.Info.LeftOutBytes = s.bytes
+	if q.Info.LeftOutBytes = s.bytes; s.o.Dump {
+		q.Info.LeftOutBytes += s.p.Info.LeftOutBytes
+	}
 	q.Info.Truncated = q.Info.Truncated || s.cut
 	// Each dump of a trigger adds its own.
 	q.Info.Unreadable = slices.Clone(q.Info.Unreadable)
@@ -114,8 +135,8 @@ func (s *selector) take(r snapshot.Range) {
 }
 
 func (s *selector) leave(r snapshot.Range, g *snapshot.Region, why string) {
-	if r.Size == 0 {
-		return
+	if r.Size == 0 || s.o.Dump && (why == absent || why == untouched) {
+		return // a dump says itself what it lacks
 	}
 	s.bytes += r.Size
 	if n := len(s.leftOut); n > 0 && s.leftOut[n-1].Range.End() == r.Addr && s.leftOut[n-1].Why == why && s.leftOut[n-1].What == g.Path {
@@ -179,8 +200,11 @@ func (s *selector) region(g *snapshot.Region) error {
 	return s.existing(rest, g, snapshot.Extent.Anonymous, "unchanged page of a file that is still there")
 }
 
-// absent is why a page that was wanted is not taken.
-const absent = "not in memory and not readable from its file"
+// Why a page that was wanted is not taken.
+const (
+	absent    = "not in memory and not readable from its file"
+	untouched = "never touched"
+)
 
 func all(snapshot.Extent) bool { return true }
 
@@ -214,6 +238,9 @@ func (s *selector) beginsModule(g *snapshot.Region) bool {
 // holes of zeros, but neither holes that are very long nor memory that nobody
 // may read and that holds nothing.
 func (s *selector) anonymous(g *snapshot.Region) error {
+	if s.o.Dump {
+		return s.existing(g.Range, g, all, absent)
+	}
 	hole := s.hole
 	if g.Perm&(snapshot.Read|snapshot.Write|snapshot.Execute) == 0 {
 		hole = s.page
@@ -222,7 +249,7 @@ func (s *selector) anonymous(g *snapshot.Region) error {
 		s.take(g.Range)
 		return nil
 	}
-	why := "never touched"
+	why := untouched
 	if g.Flags&snapshot.Userfault != 0 {
 		// Absent is not zero here: the process itself would supply the page.
 		hole, why = s.page, "not yet supplied by the process's userfaultfd handler"

@@ -152,7 +152,7 @@ func (s *selector) known(rs []snapshot.Range) ([]snapshot.Range, error) {
 		for i := firstAfter(s.p, r.Addr); i < len(s.p.Regions) && s.p.Regions[i].Addr < r.End(); i++ {
 			g := &s.p.Regions[i]
 			part := g.Intersect(r)
-			if g.Anonymous() && g.Path != "[vdso]" && g.Flags&snapshot.Userfault == 0 {
+			if g.Anonymous() && g.Path != "[vdso]" && g.Flags&snapshot.Userfault == 0 && !s.o.Dump {
 				out = append(out, part)
 				continue
 			}

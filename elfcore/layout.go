@@ -36,8 +36,9 @@ type Layout struct {
 }
 
 // NewLayout lays out a core of p that holds the memory in ranges, which must be
-// ascending, apart from each other and made of whole pages; they may span
-// regions or lie outside any. It reads no memory.
+// ascending and apart from each other; they may span regions or lie outside any.
+// Ranges that are no whole pages, as minidumps have them, lie in the file as they
+// do in their page. It reads no memory.
 //
 // Every region of p gets segments, also where the core does not hold it.
 // It returns ErrTooLarge if the core does not fit its format; regions of an
@@ -53,7 +54,7 @@ func NewLayout(p *snapshot.Process, ranges []snapshot.Range) (*Layout, error) {
 	if l.page&(l.page-1) != 0 {
 		return nil, fmt.Errorf("lay out core: page size %d is no power of two", l.page)
 	}
-	err := checkAscending("range", len(ranges), func(i int) snapshot.Range { return ranges[i] }, l.page)
+	err := checkAscending("range", len(ranges), func(i int) snapshot.Range { return ranges[i] }, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +103,9 @@ func (l *Layout) place(noteSize int64) error {
 	end := uint64(l.headSize)
 	for i := range l.segs {
 		s := &l.segs[i]
+		if in := s.Addr & (l.page - 1); s.held && end&(l.page-1) != in {
+			end = uint64(alignUp(int64(end), int64(l.page))) + in
+		}
 		s.off = int64(end)
 		if !s.held {
 			continue
@@ -135,8 +139,8 @@ func (l *Layout) Size() int64 { return l.size }
 func (l *Layout) HeadSize() int64 { return l.headSize }
 
 // Placements lists the memory that the core holds, ascending by address and
-// file offset. Offsets are multiples of the page size and at least HeadSize.
-// Neighbouring segments are one placement. The caller must not change it.
+// file offset. Offsets are at least HeadSize and those of whole pages multiples
+// of the page size. Neighbouring segments are one placement. The caller must not change it.
 func (l *Layout) Placements() []snapshot.Placement { return l.places }
 
 // WriteHead writes the file's first HeadSize bytes from what the process says

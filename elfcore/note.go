@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+
+	"procdump/arch"
 )
 
 // Note is a note of a core. Its desc is read when asked for.
@@ -33,6 +36,31 @@ func (n Note) Desc() ([]byte, error) {
 		return nil, &FormatError{n.Off, fmt.Sprintf("note of %d bytes", n.Size), nil}
 	}
 	return n.r.bytes(n.Off, n.Size)
+}
+
+// Unread lists the owners and types of notes that Process does not read: a
+// snapshot has no place for what they say.
+func (r *Reader) Unread() []string {
+	var out []string
+	for n, err := range r.Notes() {
+		if err != nil {
+			continue
+		}
+		switch n.Owner {
+		case OwnerLinux, OwnerProcdump:
+			continue
+		case OwnerCore:
+			switch n.Type {
+			case arch.NT_PRSTATUS, arch.NT_PRFPREG, NT_PRPSINFO, NT_SIGINFO, NT_AUXV, NT_FILE:
+				continue
+			}
+		}
+		const most = 20
+		if s := fmt.Sprintf("%s note of type %#x", n.Owner, n.Type); len(out) < most && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // Notes iterates over the notes of all PT_NOTE segments in the file's order. An

@@ -34,7 +34,7 @@ func (im *Image) Debug() *File {
 				d.close()
 			}
 		}
-		if f == nil {
+		if f == nil || !f.OnDisk() {
 			return nil
 		}
 		return im.linkedDebug(f)
@@ -89,9 +89,10 @@ func fits(f, d *File, sum uint32) bool {
 }
 
 const (
-	maxMini   = 64 << 20 // bytes of a mini debug file, decompressed,
-	maxXZ     = 32 << 20 // and compressed
-	maxXZDict = 64 << 20 // and of its dictionary: what xz -9 takes
+	maxAllMini = 128 << 20 // bytes of the mini debug files of a process, decompressed,
+	maxMini    = 64 << 20  // of one,
+	maxXZ      = 32 << 20  // and compressed
+	maxXZDict  = 64 << 20  // and of its dictionary: what xz -9 takes
 )
 
 // Mini returns the mini debug information that an image carries, compressed, in
@@ -99,7 +100,7 @@ const (
 func (im *Image) Mini() *File {
 	return im.mini.get(func() *File {
 		f := im.File()
-		if f == nil {
+		if f == nil || !f.OnDisk() {
 			return nil
 		}
 		b, err := f.Data(".gnu_debugdata", maxXZ)
@@ -108,17 +109,19 @@ func (im *Image) Mini() *File {
 		}
 		var m *File
 		if err == nil {
-			m, err = unpackMini(b)
+			m, err = unpackMini(b, min(maxMini, maxAllMini-im.set.unpacked))
 		}
 		if err != nil {
 			im.set.warn("%s: mini debug information: %v", f.Path, err)
 			return nil
 		}
+		im.set.unpacked += uint64(m.size)
 		return m
 	})
 }
 
-func unpackMini(b []byte) (f *File, err error) {
+// unpackMini decompresses a mini debug file of at most limit bytes.
+func unpackMini(b []byte, limit uint64) (f *File, err error) {
 	err = guard(func() error {
 		if n := xzDict(b); n > maxXZDict {
 			return fmt.Errorf("a dictionary of %d MiB is too large", n>>20)
@@ -127,11 +130,13 @@ func unpackMini(b []byte) (f *File, err error) {
 		if err != nil {
 			return err
 		}
-		text, err := io.ReadAll(io.LimitReader(z, maxMini))
+		text, err := io.ReadAll(io.LimitReader(z, int64(limit)))
 		if err != nil {
 			return err
 		}
-		f, err = newFile(bytes.NewReader(text))
+		if f, err = newFile(bytes.NewReader(text)); err == nil {
+			f.size = int64(len(text))
+		}
 		return err
 	})
 	return f, err

@@ -25,11 +25,13 @@ type File struct {
 	modTime time.Time // rounded to milliseconds, as dumps have it
 }
 
-// openFile opens an ELF file. To open what is no regular file might wait.
+// openFile opens an ELF file. Its path comes from a dump and may name anything:
+// to open a named pipe would wait, and to read a file of procfs or tracefs might
+// wait, too, or change something. Those say that they are empty.
 func openFile(path string) (*File, error) {
 	st, err := os.Stat(path)
-	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", path)
+	if err == nil && (!st.Mode().IsRegular() || st.Size() == 0) {
+		err = fmt.Errorf("%s is no regular file, or empty", path)
 	}
 	if err != nil {
 		return nil, err
@@ -63,6 +65,10 @@ func newFile(r io.ReaderAt) (f *File, err error) {
 	}
 	return f, nil
 }
+
+// OnDisk tells whether it is a file, and not an image in memory, of which the
+// dump may say anything.
+func (f *File) OnDisk() bool { return f.closer != nil }
 
 func (f *File) close() {
 	if f.closer != nil {

@@ -43,6 +43,8 @@ type Set struct {
 	images   []*Image // in the order of the process's modules
 	order    []int    // indices of images by address
 	pages    pageCache
+	inMemory uint64 // bytes of images that are no files
+	unpacked uint64 // bytes of mini debug information
 	warnings []string
 }
 
@@ -206,16 +208,21 @@ func (im *Image) File() *File {
 	})
 }
 
-// maxInMemory bounds an image that is no file's, in bytes: the vdso has some.
-const maxInMemory = 1 << 20
+// Bounds of images that are no file's, in bytes: of one, and of all. A process
+// has one, the vdso; a damaged dump may have any number.
+const (
+	maxInMemory    = 1 << 20
+	maxAllInMemory = 8 << 20
+)
 
 // inMemory returns the file of an image that lies in memory as a whole, with
 // its section headers: the vdso.
 func (im *Image) inMemory() *File {
 	m, mem := im.Module, im.set.p.Memory
-	if mem == nil || m.Size > maxInMemory {
+	if mem == nil || m.Size > maxInMemory || im.set.inMemory+m.Size > maxAllInMemory {
 		return nil
 	}
+	im.set.inMemory += m.Size
 	b := make([]byte, m.Size)
 	n, _ := mem.ReadMemory(b, m.Addr)
 	f, err := newFile(bytes.NewReader(b[:n]))

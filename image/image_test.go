@@ -248,7 +248,7 @@ func TestMini(t *testing.T) {
 		t.Error("it has no such table")
 	}
 	for _, b := range [][]byte{nil, []byte("text"), {0xfd, '7', 'z', 'X', 'Z', 0, 0, 4}} {
-		if _, err := unpackMini(b); err == nil {
+		if _, err := unpackMini(b, maxMini); err == nil {
 			t.Errorf("% x: no error", b)
 		}
 	}
@@ -256,5 +256,34 @@ func TestMini(t *testing.T) {
 	head := append(make([]byte, 12), 2, 0, 0x21, 1, 40, 0, 0, 0, 0, 0, 0, 0)
 	if n := xzDict(head); n != 4<<30 {
 		t.Errorf("dictionary of %d bytes", n)
+	}
+}
+
+// TestBounds: what a dump makes of its own bytes is bounded over all images, and
+// no file is read that a dump may name to harm.
+func TestBounds(t *testing.T) {
+	b := append(small(t), make([]byte, maxInMemory)...)[:maxInMemory]
+	p := &snapshot.Process{Memory: memory{0x400000, b}, System: snapshot.System{Machine: arch.AMD64}}
+	for range 4 * maxAllInMemory / maxInMemory {
+		p.Modules = append(p.Modules, snapshot.Module{Range: snapshot.Range{Addr: 0x400000, Size: maxInMemory}, Path: "linux-gate.so"})
+	}
+	s := NewSet(p, Options{})
+	defer s.Close()
+	n := 0
+	for _, im := range s.All() {
+		if f := im.File(); f != nil {
+			n++
+			if f.OnDisk() || im.Mini() != nil || im.Debug() != nil {
+				t.Error("files are read for an image in memory")
+			}
+		}
+	}
+	if n != maxAllInMemory/maxInMemory {
+		t.Errorf("%d images of a MiB in memory, want %d", n, maxAllInMemory/maxInMemory)
+	}
+	for _, path := range []string{"/proc/self/maps", "/dev/null", t.TempDir(), write(t, filepath.Join(t.TempDir(), "empty"), nil)} {
+		if _, err := openFile(path); err == nil || !strings.Contains(err.Error(), "regular") {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // exception says what happened to the process; nil: nothing did.
-func (c *Collected) exception(r *Report, n *namer) *Exception {
+func (c *Collected) exception(r *Report) *Exception {
 	e := c.p.Exception
 	if e == nil {
 		return nil

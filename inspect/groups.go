@@ -17,7 +17,12 @@ import (
 type namer struct {
 	symbols *symbols.Symbolizer
 	set     *image.Set
+	left    int // frames that may still be named
 }
+
+// maxNamed bounds the frames of a report: a damaged dump may have so many stacks
+// that the report would not fit into memory.
+const maxNamed = 1 << 18
 
 // groups puts the threads with equal stacks together.
 func (c *Collected) groups(n *namer) []Group {
@@ -92,11 +97,18 @@ func (c *Collected) thread(i int, t *snapshot.Thread) Thread {
 // group names the frames of a stack.
 func (n *namer) group(s *unwind.Stack) Group {
 	g := Group{Frames: []Frame{}, Complete: s.Complete, End: s.End}
-	if s.Cut {
-		g.End = "there are more frames than are shown"
-	}
+	cut := s.Cut
 	for _, f := range s.Frames {
-		g.Frames = append(g.Frames, n.frames(f)...)
+		if n.left <= 0 {
+			g.Complete, cut = false, true
+			break
+		}
+		found := n.frames(f)
+		n.left -= len(found)
+		g.Frames = append(g.Frames, found...)
+	}
+	if cut {
+		g.End = "there are more frames than are shown"
 	}
 	return g
 }

@@ -79,13 +79,13 @@ func notHere(err error) string {
 
 // Report finds the names of what was collected and makes a report of it.
 func (c *Collected) Report() *Report {
-	n := &namer{symbols: symbols.New(c.set), set: c.set}
+	n := &namer{symbols: symbols.New(c.set), set: c.set, left: maxNamed}
 	p := c.p
 	r := &Report{Version: Version, Process: processOf(p), System: systemOf(p), Dump: dumpOf(p), ThreadCount: len(p.Threads)}
 	r.Process.Environ = c.environ
 	r.Groups = c.groups(n)
 	r.Goroutines = c.goroutineGroups(n)
-	r.Exception = c.exception(r, n)
+	r.Exception = c.exception(r)
 	r.Reason = reason(p, r)
 	r.Modules = c.modules()
 	r.Memory = memoryOf(p)

@@ -9,6 +9,8 @@ import (
 	"procdump/arch"
 	"procdump/image"
 	"procdump/snapshot"
+	"procdump/symbols"
+	"procdump/unwind"
 )
 
 const (
@@ -151,6 +153,33 @@ func TestMemory(t *testing.T) {
 	}
 	if m.Largest[0].Kind != "heap" || m.Largest[1].Bytes != 0x100000 {
 		t.Errorf("%+v", m.Largest)
+	}
+}
+
+// TestGoHeap: Go's stacks lie in its heap, which is no stack as a whole.
+func TestGoHeap(t *testing.T) {
+	p := crashed(0, 0, 0)
+	p.Regions = append(p.Regions, snapshot.Region{Range: snapshot.Range{Addr: 0xc000000000, Size: 4 << 20}, Perm: snapshot.Read | snapshot.Write})
+	p.Threads[0].Registers.SetGP("rsp", 0xc000001000)
+	for _, k := range report(t, p).Memory.Kinds {
+		if k.Kind == "stack" && k.Bytes != 0x4000 || k.Kind == "heap" && k.Bytes != 0x10000+4<<20 {
+			t.Errorf("%+v", k)
+		}
+	}
+}
+
+// TestNamedFrames: a report has a bounded number of frames, and says so.
+func TestNamedFrames(t *testing.T) {
+	p := crashed(0, 0, 0)
+	set := image.NewSet(p, image.Options{})
+	defer set.Close()
+	n := &namer{symbols: symbols.New(set), set: set, left: 3}
+	s := &unwind.Stack{Frames: make([]unwind.Frame, 2), Complete: true}
+	if g := n.group(s); len(g.Frames) != 2 || !g.Complete || g.End != "" {
+		t.Errorf("%+v", g)
+	}
+	if g := n.group(s); len(g.Frames) != 1 || g.Complete || g.End == "" {
+		t.Errorf("%+v", g)
 	}
 }
 

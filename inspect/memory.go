@@ -46,18 +46,27 @@ type Region struct {
 
 const maxLargest = 10
 
-func memoryOf(p *snapshot.Process) Memory {
-	m := Memory{Regions: len(p.Regions), Kinds: []MemoryKind{}, Largest: []Region{}, Map: make([]Region, 0, len(p.Regions))}
+// Kinds says of each region of a process what it is used for: a MemoryKind's
+// Kind.
+func Kinds(p *snapshot.Process) []string {
 	stacks := map[int]bool{}
 	for i := range p.Threads {
-		if k := p.FindRegion(p.Threads[i].Registers.SP()); k >= 0 {
+		if k := p.FindRegion(p.Threads[i].Registers.SP()); k >= 0 && !goHeap(&p.Regions[k]) {
 			stacks[k] = true
 		}
 	}
-	kinds := map[string]*MemoryKind{}
+	out := make([]string, len(p.Regions))
 	for i := range p.Regions {
+		out[i] = kindOf(&p.Regions[i], stacks[i])
+	}
+	return out
+}
+
+func memoryOf(p *snapshot.Process) Memory {
+	m := Memory{Regions: len(p.Regions), Kinds: []MemoryKind{}, Largest: []Region{}, Map: make([]Region, 0, len(p.Regions))}
+	kinds := map[string]*MemoryKind{}
+	for i, kind := range Kinds(p) {
 		g := &p.Regions[i]
-		kind := kindOf(g, stacks[i])
 		k := kinds[kind]
 		if k == nil {
 			k = &MemoryKind{Kind: kind}
@@ -89,6 +98,14 @@ func largest(all []Region) []Region {
 		return cmp.Or(cmp.Compare(b.Resident, a.Resident), cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Address, b.Address))
 	})
 	return all[:min(len(all), maxLargest)]
+}
+
+// goHeap tells whether a region is one of Go's heap, in which the stacks of its
+// goroutines lie among all else. It begins at 0xc000000000 on 64-bit machines
+// (runtime/malloc.go, mallocinit).
+func goHeap(g *snapshot.Region) bool {
+	const begin, end = 0xc0 << 32, 0x100 << 32
+	return g.Addr >= begin && g.Addr < end && g.Anonymous()
 }
 
 func kindOf(g *snapshot.Region, stack bool) string {

@@ -36,6 +36,23 @@ func parseMaps(text []byte) ([]snapshot.Region, error) {
 	return ascending(out), err
 }
 
+// mapsText writes regions as parseMaps reads them.
+func mapsText(regions []snapshot.Region) []byte {
+	var b bytes.Buffer
+	for i := range regions {
+		r := &regions[i]
+		fmt.Fprintf(&b, "%08x-%08x %v %08x %02x:%02x %d", r.Addr, r.End(), r.Perm, r.Offset, r.Dev>>32, uint32(r.Dev), r.Inode)
+		if r.Path != "" {
+			b.WriteString(" " + strings.ReplaceAll(r.Path, "\n", `\012`))
+		}
+		if r.Deleted {
+			b.WriteString(" (deleted)")
+		}
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
 func parseMapsLine(s string) (snapshot.Region, bool) {
 	var r snapshot.Region
 	var f [5]string
@@ -60,7 +77,7 @@ func parseMapsLine(s string) (snapshot.Region, bool) {
 		}
 	}
 	r.Path = strings.ReplaceAll(strings.TrimLeft(s, " "), `\012`, "\n")
-	if r.Inode != 0 || r.Dev != 0 {
+	if r.Inode != 0 || r.Dev != 0 || strings.HasPrefix(r.Path, "/") {
 		r.Path, r.Deleted = strings.CutSuffix(r.Path, " (deleted)")
 	}
 	return r, true

@@ -48,6 +48,9 @@ func (r *Reader) Process() (*snapshot.Process, []error) {
 	m := r.memory(p.Info.Unreadable)
 	p.Regions = r.regions(p, m.segs, warn)
 	p.Memory = m
+	if !noted {
+		widenModules(p)
+	}
 	return p, errs
 }
 
@@ -241,6 +244,28 @@ func (r *Reader) fillException(p *snapshot.Process, noted bool, warn func(error)
 		copy(p.Threads[1:], p.Threads[:i])
 		p.Threads[0] = t
 		break
+	}
+}
+
+// widenModules gives modules all mappings of their file: lldb states the size of
+// the first one only.
+func widenModules(p *snapshot.Process) {
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		k := p.FindRegion(m.Addr)
+		if k < 0 || p.Regions[k].Addr != m.Addr || !strings.HasPrefix(p.Regions[k].Path, "/") {
+			continue
+		}
+		first := &p.Regions[k]
+		for off := first.Offset; k < len(p.Regions); k++ {
+			g := &p.Regions[k]
+			if g.Path != first.Path || g.Offset < off || g != first && g.Offset == first.Offset {
+				break
+			}
+			off = g.Offset
+			m.Size = max(m.Size, g.End()-m.Addr)
+			g.Flags |= snapshot.Image
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package minidump
 
 import (
 	"fmt"
+	"slices"
 
 	"procdump/snapshot"
 )
@@ -81,6 +82,30 @@ var streamNames = map[StreamType]string{
 	LinuxProcUptimeStream: "LinuxProcUptime", LinuxProcFDStream: "LinuxProcFD", CrashpadInfoStream: "CrashpadInfo",
 	MozLinuxLimitsStream: "MozLinuxLimits", MozSoftErrorsStream: "MozSoftErrors",
 	InfoStream: "ProcdumpInfo", NotesStream: "ProcdumpNotes",
+}
+
+// modelled are the streams that Reader.Process reads.
+var modelled = map[StreamType]bool{
+	ThreadListStream: true, ModuleListStream: true, MemoryListStream: true, ExceptionStream: true, SystemInfoStream: true,
+	Memory64ListStream: true, CommentStreamA: true, CommentStreamW: true, HandleDataStream: true, MiscInfoStream: true,
+	MemoryInfoListStream: true, ThreadInfoListStream: true, ThreadNamesStream: true, BreakpadInfoStream: true,
+	LinuxCPUInfoStream: true, LinuxProcStatusStream: true, LinuxLSBReleaseStream: true, LinuxCmdLineStream: true,
+	LinuxEnvironStream: true, LinuxAuxvStream: true, LinuxMapsStream: true, LinuxDSODebugStream: true,
+	LinuxProcStatStream: true, LinuxProcUptimeStream: true, MozLinuxLimitsStream: true, InfoStream: true, NotesStream: true,
+	LinuxProcFDStream: true, // HandleData says the same
+}
+
+// Unread lists the streams of the dump that Process does not read: a snapshot
+// has no place for what they say.
+func (r *Reader) Unread() []StreamType {
+	var out []StreamType
+	for _, d := range r.dir {
+		empty := d.Type == UnloadedModuleListStream && d.Size <= 12
+		if !modelled[d.Type] && !empty && !slices.Contains(out, d.Type) {
+			out = append(out, d.Type)
+		}
+	}
+	return out
 }
 
 // String returns the type's name without "Stream", or its number.

@@ -36,7 +36,11 @@ func texts(p *snapshot.Process) []textStream {
 		}
 	}
 	for _, t := range textNames {
-		add(t.typ, p.Texts[t.name])
+		text := p.Texts[t.name]
+		if t.typ == LinuxMapsStream && text == nil {
+			text = mapsText(p.Regions) // lldb takes the modules' files from it
+		}
+		add(t.typ, text)
 	}
 	add(LinuxCmdLineStream, joinNUL(p.Args))
 	add(LinuxEnvironStream, joinNUL(p.Environ))

@@ -17,7 +17,9 @@ import (
 )
 
 // JSON writes the report as one indented JSON object.
-func JSON(w io.Writer, r *inspect.Report) error {
+func JSON(w io.Writer, r *inspect.Report) error { return object(w, r) }
+
+func object(w io.Writer, r any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
@@ -120,11 +122,14 @@ func (p *report) files(all []inspect.File) {
 	}
 }
 
-func (p *report) warnings(all []string) {
+func (p *report) warnings(all []string) { p.points("What could not be read", all) }
+
+// points writes a list of sentences.
+func (p *report) points(title string, all []string) {
 	if len(all) == 0 {
 		return
 	}
-	p.Section("What could not be read")
+	p.Section("%s", title)
 	for i, w := range all {
 		if i == maxWarnings {
 			p.Line("  … and %d more", len(all)-i)

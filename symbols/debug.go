@@ -11,8 +11,12 @@ import (
 	"procdump/image"
 )
 
-// maxDebug bounds the debug information of one image that is read, in bytes.
-const maxDebug = 96 << 20
+// Bounds of the debug information that is read, in bytes: of one image, and of
+// all of a process.
+const (
+	maxDebug    = 96 << 20
+	maxAllDebug = 256 << 20
+)
 
 // debug is the debug information of one image. Addresses are the file's.
 type debug struct {
@@ -27,20 +31,22 @@ type unitRange struct {
 	unit      dwarf.Offset // of its entry
 }
 
-// newDebug opens an image's debug information; nil: there is none.
-func newDebug(im *image.Image) (*debug, error) {
+// newDebug opens an image's debug information; nil: there is none. It takes the
+// bytes that it reads from budget.
+func newDebug(im *image.Image, budget *uint64) (*debug, error) {
 	for _, f := range []*image.File{im.File(), im.Debug()} {
-		if f == nil || f.Section(".debug_info") == nil {
+		if f == nil || !f.OnDisk() || f.Section(".debug_info") == nil {
 			continue
 		}
-		return openDebug(f)
+		return openDebug(f, budget)
 	}
 	return nil, nil
 }
 
 // openDebug reads the sections that tell of functions and lines.
-func openDebug(f *image.File) (x *debug, err error) {
-	left := uint64(maxDebug)
+func openDebug(f *image.File, budget *uint64) (x *debug, err error) {
+	limit := min(maxDebug, *budget)
+	left := limit
 	data := map[string][]byte{}
 	for _, name := range []string{"abbrev", "info", "line", "ranges", "str", "rnglists", "addr", "line_str", "str_offsets"} {
 		s := f.Section(".debug_" + name)
@@ -48,9 +54,10 @@ func openDebug(f *image.File) (x *debug, err error) {
 			continue
 		}
 		if s.Size > left {
-			return nil, fmt.Errorf("more than %d MiB of debug information: no lines and inlined functions", maxDebug>>20)
+			return nil, fmt.Errorf("more than %d MiB of debug information: no lines and inlined functions", limit>>20)
 		}
 		left -= s.Size
+		*budget -= s.Size
 		if data[name], err = f.Data(".debug_"+name, maxDebug); err != nil {
 			return nil, err
 		}

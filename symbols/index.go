@@ -22,15 +22,17 @@ type symbol struct {
 type index struct {
 	symbols []symbol // ascending; of one address the best first
 	tables  []image.Names
+	most    int // symbols
 }
 
-// maxSymbols bounds the functions of one image.
+// maxSymbols bounds the functions of all images.
 const maxSymbols = 4 << 20
 
 // newIndex reads the symbol tables of an image: the whole one, of its file or
-// its debug information, else the two that make it up.
-func newIndex(im *image.Image) *index {
-	x := &index{}
+// its debug information, else the two that make it up. It keeps at most that
+// many functions.
+func newIndex(im *image.Image, most int) *index {
+	x := &index{most: most}
 	for _, f := range []*image.File{im.File(), im.Debug()} {
 		if f != nil && x.add(f, elf.SHT_SYMTAB) {
 			break
@@ -55,7 +57,7 @@ func newIndex(im *image.Image) *index {
 func (x *index) add(f *image.File, typ elf.SectionType) bool {
 	before, table := len(x.symbols), uint8(len(x.tables))
 	names, ok := f.Symbols(typ, func(y image.Symbol) {
-		if r, ok := rank(f, y); ok && len(x.symbols) < maxSymbols {
+		if r, ok := rank(f, y); ok && len(x.symbols) < x.most {
 			x.symbols = append(x.symbols, symbol{y.Value, y.Size, y.Name, table, r})
 		}
 	})

@@ -37,6 +37,8 @@ type Symbolizer struct {
 	images map[*image.Image]*names
 	cache  map[uint64][]Location
 	warned map[string]bool
+	debug  uint64 // bytes of debug information that may still be read
+	table  int    // symbols that may still be read
 	// Warnings lists debug information that could not be used, each once.
 	Warnings []string
 }
@@ -46,7 +48,8 @@ const maxCached = 1 << 14
 
 // New returns a symbolizer of the images.
 func New(set *image.Set) *Symbolizer {
-	return &Symbolizer{set: set, images: map[*image.Image]*names{}, cache: map[uint64][]Location{}, warned: map[string]bool{}}
+	return &Symbolizer{set: set, images: map[*image.Image]*names{}, cache: map[uint64][]Location{}, warned: map[string]bool{},
+		debug: maxAllDebug, table: maxSymbols}
 }
 
 func (s *Symbolizer) warn(text string) {
@@ -86,7 +89,7 @@ func (s *Symbolizer) of(im *image.Image) *names {
 	if bias, ok := im.Bias(); ok {
 		n = &names{bias: bias}
 		var err error
-		if n.debug, err = newDebug(im); err != nil {
+		if n.debug, err = newDebug(im, &s.debug); err != nil {
 			s.warn(im.Module.Path + ": " + err.Error())
 		}
 	}
@@ -114,7 +117,7 @@ func (s *Symbolizer) lookup(pc uint64) []Location {
 			s.warn(im.Module.Path + ": " + err.Error())
 		}
 	}
-	outer := n.symbol(im, at)
+	outer := s.symbol(n, im, at)
 	if len(all) == 0 {
 		if outer == (Location{}) {
 			return nil
@@ -146,9 +149,10 @@ func golang(f *pclntab.Func, pc uint64) []Location {
 }
 
 // symbol looks an address of the file up in its symbol tables.
-func (n *names) symbol(im *image.Image, at uint64) Location {
+func (s *Symbolizer) symbol(n *names, im *image.Image, at uint64) Location {
 	if n.index == nil {
-		n.index = newIndex(im)
+		n.index = newIndex(im, s.table)
+		s.table -= len(n.index.symbols)
 	}
 	name, start, ok := n.index.find(at)
 	if !ok {

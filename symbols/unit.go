@@ -5,6 +5,7 @@ import (
 	"debug/dwarf"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"sort"
 )
@@ -136,7 +137,7 @@ func (u *unit) readLines(d *dwarf.Data, e *dwarf.Entry) error {
 			}
 			break
 		}
-		row := line{addr: l.Address, file: -1, line: int32(l.Line)}
+		row := line{addr: l.Address, file: -1, line: int32(lineNumber(int64(l.Line)))}
 		if i, ok := index[l.File]; ok {
 			row.file = i
 		}
@@ -156,6 +157,14 @@ func (u *unit) readLines(d *dwarf.Data, e *dwarf.Entry) error {
 		return 1
 	})
 	return err
+}
+
+// lineNumber is a line as the debug information states it, 0 for what is none.
+func lineNumber(n int64) int {
+	if n < 0 || n > math.MaxInt32 {
+		return 0
+	}
+	return int(n)
 }
 
 // lineAt returns the file and line of the code at an address.
@@ -241,7 +250,7 @@ func (u *unit) inlined(x *debug, entry dwarf.Offset, at uint64) []Location {
 				l.File = u.fileName(n)
 			}
 			if n, ok := e.Val(dwarf.AttrCallLine).(int64); ok {
-				l.Line = int(n)
+				l.Line = lineNumber(n)
 			}
 			all = append(all, l)
 		case dwarf.TagLexDwarfBlock, dwarf.TagTryDwarfBlock, dwarf.TagCatchDwarfBlock:

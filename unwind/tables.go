@@ -223,7 +223,7 @@ func (t *tables) lookForDebugFrame(u *Unwinder, im *image.Image) {
 			continue
 		}
 		t.debug = &section{word: u.m.word, bias: bias, read: func(p []byte, at uint64) int {
-			if at >= uint64(len(b)) {
+			if at >= uint64(len(b)) || !u.spend(len(p)/16) {
 				return 0
 			}
 			return copy(p, b[at:])
