@@ -108,18 +108,31 @@ func TestCrashAtOnce(t *testing.T) {
 }
 
 // TestOwnProcesses waits for what procdump itself and its keeper match, too:
-// they are not watched, and procdump begins and ends as ever.
+// they are not watched. Another procdump is, but not its keeper.
 func TestOwnProcesses(t *testing.T) {
 	need.Root(t)
-	for _, target := range []string{"cmd:none-has-this-argument", filepath.Base(binary(t))} {
-		w := watch(t, "-w", "-all", "-e", target, "FOLDER")
-		w.await("note", 1)
+	own := filepath.Join(t.TempDir(), "own-procdump") // others have the usual name
+	if err := os.Link(binary(t), own); err != nil {
+		t.Fatal(err)
+	}
+	stop := func(w *watcher) {
 		if code := w.stop(); code != 130 {
-			t.Errorf("%s: exit code %d", target, code)
+			t.Errorf("exit code %d", code)
 		}
+	}
+	alone := watchWith(t, own, "-w", "-all", "-e", filepath.Base(own), "FOLDER")
+	alone.await("note", 1)
+	stop(alone)
+	first := watchWith(t, own, "-w", "-all", "-e", "cmd:none-has-this-argument", "FOLDER")
+	first.await("note", 1)
+	second := watchWith(t, own, "-w", "-all", "-e", filepath.Base(own), "FOLDER")
+	second.await("watching", 1)
+	stop(second)
+	stop(first)
+	for _, w := range []*watcher{alone, first, second} {
 		for _, e := range w.events("watching") {
-			if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", e.PID)); strings.HasPrefix(string(b), "procdump-gate") {
-				t.Errorf("%s: the keeper is watched", target)
+			if w != second || e.PID != first.cmd.Process.Pid {
+				t.Errorf("process %d is watched\n%s", e.PID, w.transcript())
 			}
 		}
 	}

@@ -35,13 +35,19 @@ type watcher struct {
 // new folder. It ends with the test.
 func watch(t testing.TB, args ...string) *watcher {
 	t.Helper()
+	return watchWith(t, binary(t), args...)
+}
+
+// watchWith is watch with another copy of procdump.
+func watchWith(t testing.TB, program string, args ...string) *watcher {
+	t.Helper()
 	w := &watcher{t: t, folder: t.TempDir(), exited: make(chan struct{}), change: make(chan struct{})}
 	for i, a := range args {
 		if a == "FOLDER" {
 			args[i] = w.folder
 		}
 	}
-	w.cmd = exec.Command(binary(t), append([]string{"-json"}, args...)...)
+	w.cmd = exec.Command(program, append([]string{"-json"}, args...)...)
 	w.cmd.Stderr = &w.errs
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
