@@ -128,3 +128,15 @@ func TestWants(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomForPreCopy: the copy and the dump must both find room on the disk.
+func TestRoomForPreCopy(t *testing.T) {
+	j := &Job{Outputs: []Output{output(t, t.TempDir(), "x.core", dumpkind.Full, 1)}}
+	for size, enough := range map[uint64]bool{1 << 20: true, 1 << 60: false} {
+		p := &snapshot.Process{Regions: []snapshot.Region{
+			{Range: snapshot.Range{Addr: 1 << 12, Size: size}, Perm: snapshot.Read | snapshot.Write, Resident: size}}}
+		if why := j.RoomForPreCopy(p); (why == "") != enough {
+			t.Errorf("%d bytes: %q", size, why)
+		}
+	}
+}

@@ -461,3 +461,11 @@ func TestObservedBacklog(t *testing.T) {
 	close(b.free)
 	c.Close()
 }
+
+// TestPreCopiedSummary: what was copied while the process ran is said with the pause.
+func TestPreCopiedSummary(t *testing.T) {
+	got := summary(Result{Path: "x.core", Pause: 2900 * time.Microsecond, Method: "pre-copy", Rounds: 3}, "gdb")
+	if want := "(pre-copied, 3 rounds)\n"; !strings.Contains(got, want) {
+		t.Errorf("%q lacks %q", got, want)
+	}
+}

@@ -243,6 +243,7 @@ var badCommands = []struct{ args, name, text string }{
 	{"-a 1", "-a", "needs -r"},
 	{"-ma -throttle 0 1", "-throttle", `"0" is not a number of MB a second from 1 to 1048576`},
 	{"-ma -r 0 -throttle 5 1", "-throttle", "cannot be combined with -r 0"},
+	{"-ma -r live -throttle 5 1", "-throttle", "cannot be combined with -r live"},
 	{"-throttle 5 1", "-throttle", "a small one is copied while the process stands"},
 	{"-mt -mm -r -throttle 5 x", "-throttle", "paces large dumps"},
 	{"-ma -a -throttle 5 1", "-a", "needs -r"},
