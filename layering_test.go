@@ -33,6 +33,7 @@ var layers = map[string][]string{
 	"internal/signals":   {},
 	"internal/spelling":  {},
 	"internal/mountinfo": {},
+	"internal/packed":    {},
 	"live":               {"snapshot", "arch", "internal/sys", "internal/elfimage", "internal/mountinfo"},
 	"target":             {"internal/sys", "internal/mountinfo"},
 	"dumpkind":           {"snapshot", "arch"},
@@ -65,7 +66,7 @@ var layers = map[string][]string{
 }
 
 // testHelpers may be imported by the tests of any package.
-var testHelpers = []string{"victims", "victims/need", "snapshot/snapshottest"}
+var testHelpers = []string{"victims", "victims/need", "snapshot/snapshottest", "internal/packed"}
 
 // external says which packages from outside the standard library a folder's
 // packages may import. Whoever is not listed may import none.

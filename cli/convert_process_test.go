@@ -270,16 +270,7 @@ func TestConvertDamaged(t *testing.T) {
 		good := 0
 		const tries = 40
 		for i := range tries {
-			damaged := bytes.Clone(b)
-			if i%3 == 0 {
-				damaged = damaged[:random.IntN(len(damaged))]
-			}
-			for range random.IntN(40) {
-				if len(damaged) > 0 {
-					damaged[random.IntN(len(damaged))] = byte(random.Uint32())
-				}
-			}
-			if convertBytes(t, damaged, convertForms[i%len(convertForms)]...) {
+			if convertBytes(t, damage(random, b, i%3 == 0), convertForms[i%len(convertForms)]...) {
 				good++
 			}
 		}

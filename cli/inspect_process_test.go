@@ -2,9 +2,7 @@ package cli
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 
 	"procdump/image"
 	"procdump/inspect"
+	"procdump/internal/packed"
 	"procdump/minidump"
 	"procdump/render"
 	"procdump/render/html"
@@ -30,20 +29,7 @@ func processSamples(t testing.TB) map[string][]byte {
 		t.Fatalf("no samples: %v", err)
 	}
 	for _, file := range files {
-		f, err := os.Open(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(z)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-		all[filepath.Base(file)] = b
+		all[filepath.Base(file)] = packed.Read(t, file)
 	}
 	b := all["gcore-amd64.core.gz"]
 	p, _, err := openProcess(bytes.NewReader(b), int64(len(b)))
@@ -100,6 +86,20 @@ func TestInspectProcessDumps(t *testing.T) {
 	}
 }
 
+// damage returns a dump with bytes changed and, if cut is set, its end cut off.
+func damage(random *rand.Rand, b []byte, cut bool) []byte {
+	b = bytes.Clone(b)
+	if cut {
+		b = b[:random.IntN(len(b))]
+	}
+	for range random.IntN(40) {
+		if len(b) > 0 {
+			b[random.IntN(len(b))] = byte(random.Uint32())
+		}
+	}
+	return b
+}
+
 // TestInspectDamaged inspects dumps with bytes changed and ends cut off: there
 // is a report, or an error that says why not.
 func TestInspectDamaged(t *testing.T) {
@@ -108,16 +108,7 @@ func TestInspectDamaged(t *testing.T) {
 		reports := 0
 		const tries = 60
 		for i := range tries {
-			damaged := bytes.Clone(b)
-			if i%3 == 0 {
-				damaged = damaged[:random.IntN(len(damaged))]
-			}
-			for range random.IntN(40) {
-				if len(damaged) > 0 {
-					damaged[random.IntN(len(damaged))] = byte(random.Uint32())
-				}
-			}
-			if explainBytes(t, damaged) {
+			if explainBytes(t, damage(random, b, i%3 == 0)) {
 				reports++
 			}
 		}

@@ -270,19 +270,26 @@ func TestCloneAndKill(t *testing.T) {
 				args = []string{t.TempDir()}
 			}
 			v := victims.Start(t, name, args...)
-			want := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", "0"))
-			got := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", "1", "-k"))
-			if got.Info.Method != "clone" {
-				t.Errorf("method %q", got.Info.Method)
-			}
-			select {
-			case <-v.Exited():
-			case <-time.After(victims.Timeout):
-				t.Error("it was not killed")
-			}
-			sameDump(t, want, got)
+			wantWholeAndKilled(t, v, "1", "clone")
 		})
 	}
+}
+
+// wantWholeAndKilled dumps a process with -r and -k: the dump is whole, made by
+// the method, and the process is killed.
+func wantWholeAndKilled(t *testing.T, v *victims.Victim, how, method string) {
+	t.Helper()
+	want := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", "0"))
+	got := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", how, "-k"))
+	if got.Info.Method != method {
+		t.Errorf("method %q", got.Info.Method)
+	}
+	select {
+	case <-v.Exited():
+	case <-time.After(victims.Timeout):
+		t.Error("it was not killed")
+	}
+	sameDump(t, want, got)
 }
 
 // TestCloneAtSignal: what a trigger finds at a signal is cloned by another

@@ -2,11 +2,9 @@ package e2e
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"procdump/internal/packed"
 	"procdump/kernel/initrd"
 	"procdump/kernel/modfile"
 	"procdump/kernel/rescue"
@@ -52,20 +51,7 @@ func moduleFiles(t testing.TB, k guest.Kernel, names ...string) []string {
 // rescueProgram is the program of crash kernels, as procdump has it in it.
 func rescueProgram(t testing.TB) []byte {
 	t.Helper()
-	f, err := os.Open("../kernel/arm/program/rescue.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return packed.Read(t, "../kernel/arm/program/rescue.gz")
 }
 
 // writeInitrd makes the first file system of a crash kernel.

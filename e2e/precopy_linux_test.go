@@ -122,17 +122,7 @@ func TestPreCopyTraced(t *testing.T) {
 func TestPreCopyAndKill(t *testing.T) {
 	need.Root(t)
 	v := victims.Start(t, "shm", t.TempDir())
-	want := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", "0"))
-	got := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", "live", "-k"))
-	if got.Info.Method != "pre-copy" {
-		t.Errorf("method %q", got.Info.Method)
-	}
-	select {
-	case <-v.Exited():
-	case <-time.After(victims.Timeout):
-		t.Error("it was not killed")
-	}
-	sameDump(t, want, got)
+	wantWholeAndKilled(t, v, "live", "pre-copy")
 }
 
 // TestKilledWithPreCopy: procdump is killed while it copies: nothing is left, in

@@ -2,15 +2,13 @@ package elfcore
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
-	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 
 	"procdump/arch"
+	"procdump/internal/packed"
 	"procdump/snapshot"
 )
 
@@ -23,18 +21,7 @@ func testCores(t testing.TB) map[string][]byte {
 	}
 	cores := map[string][]byte{}
 	for _, name := range names {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z, err := gzip.NewReader(bytes.NewReader(b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b, err = io.ReadAll(z); err != nil {
-			t.Fatal(err)
-		}
-		cores[filepath.Base(name)] = b
+		cores[filepath.Base(name)] = packed.Read(t, name)
 	}
 	return cores
 }

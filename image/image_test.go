@@ -2,10 +2,8 @@ package image
 
 import (
 	"bytes"
-	"compress/gzip"
 	"debug/elf"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +12,7 @@ import (
 
 	"procdump/arch"
 	"procdump/internal/elfimage"
+	"procdump/internal/packed"
 	"procdump/snapshot"
 )
 
@@ -40,20 +39,7 @@ func (m memory) Extents(snapshot.Range) ([]snapshot.Extent, error) { return nil,
 // 0x401000.
 func small(t testing.TB) []byte {
 	t.Helper()
-	f, err := os.Open("../symbols/testdata/small.elf.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return packed.Read(t, "../symbols/testdata/small.elf.gz")
 }
 
 func write(t testing.TB, file string, b []byte) string {

@@ -2,8 +2,6 @@ package symbols
 
 import (
 	"bytes"
-	"compress/gzip"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,26 +10,14 @@ import (
 
 	"procdump/arch"
 	"procdump/image"
+	"procdump/internal/packed"
 	"procdump/snapshot"
 )
 
 // small is testdata/small.elf.gz, unpacked.
 func small(t testing.TB) []byte {
 	t.Helper()
-	f, err := os.Open("testdata/small.elf.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return packed.Read(t, "testdata/small.elf.gz")
 }
 
 // symbolizer is one of a process that has mapped the file at its address.

@@ -2,11 +2,9 @@ package unwind
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,6 +12,7 @@ import (
 
 	"procdump/arch"
 	"procdump/image"
+	"procdump/internal/packed"
 	"procdump/snapshot"
 )
 
@@ -43,19 +42,7 @@ const testStack = 0x7fff0000
 // outer at 0x401030, that calls middle at 0x401000; none has a frame.
 func programFile(t testing.TB) string {
 	t.Helper()
-	f, err := os.Open("../symbols/testdata/small.elf.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := packed.Read(t, "../symbols/testdata/small.elf.gz")
 	file := filepath.Join(t.TempDir(), "small")
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
