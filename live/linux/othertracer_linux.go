@@ -18,8 +18,9 @@ const (
 	otherRest = 300 * time.Millisecond
 	otherNap  = 2 * time.Millisecond
 	// otherTries is how often one tries again to attach where no tracer is to be
-	// seen: it may have just gone.
-	otherTries = 3
+	// seen: it may have just gone, or be letting go of one thread after the other,
+	// as this procdump's own of the try before.
+	otherTries = 50
 )
 
 // otherTracer waits for another procdump to let a process go.
@@ -38,15 +39,20 @@ func (o *otherTracer) wait(ctx context.Context, err error) bool {
 	}
 	now := time.Now()
 	if o.end.IsZero() {
-		o.end, o.stood = now.Add(otherLimit), now
+		o.end = now.Add(otherLimit)
 	}
+	// It has perhaps run on since the last call, and stood, too.
+	o.stood = now
 	for ; now.Before(o.end); now = time.Now() {
 		tracer, state := tracedBy(o.pid)
+		procdump := tracer != 0 && isProcdump(tracer)
 		switch {
-		case tracer == 0:
-			o.tries++
-			return o.tries <= otherTries
-		case !isProcdump(tracer):
+		case !procdump && hasEnded(tracer):
+			if o.tries++; o.tries > otherTries {
+				return false
+			}
+			return nap(ctx)
+		case !procdump:
 			return false
 		case state == 't', state == 'D': // it stands, or will when the kernel has done with it
 			o.stood = now
@@ -54,13 +60,21 @@ func (o *otherTracer) wait(ctx context.Context, err error) bool {
 			return false
 		}
 		o.tries = 0
-		select {
-		case <-ctx.Done():
+		if !nap(ctx) {
 			return false
-		case <-time.After(otherNap):
 		}
 	}
 	return false
+}
+
+// nap waits for otherNap; false: ctx ended meanwhile.
+func nap(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(otherNap):
+		return true
+	}
 }
 
 // tracedBy gives the thread that traces a process, or one of its threads, and
@@ -96,9 +110,22 @@ func isProcdump(tid int) bool {
 	return err == nil && os.SameFile(own, other)
 }
 
+// hasEnded tells whether a tracer is not there any more; 0: none was. Of one that
+// ends, nothing can be found out about who it was.
+func hasEnded(tracer int) bool {
+	if tracer == 0 {
+		return true
+	}
+	_, err := os.Stat(procPath(tracer))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 // DumpedByOther tells of a process that was found traced whether another procdump
 // traces it for a dump, for whose end Stop waits, or nobody does any more.
 func DumpedByOther(pid int) bool {
 	tracer, state := tracedBy(pid)
-	return tracer == 0 || state == 't' && isProcdump(tracer)
+	if tracer != 0 && isProcdump(tracer) {
+		return state == 't'
+	}
+	return hasEnded(tracer)
 }
