@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -123,7 +124,7 @@ type kernelCrash struct {
 	panics string
 	says   string
 	frames []string
-	comm   string // "": any
+	comm   string // "": who needed memory
 	// uses are those of pages that are marked: what the crash leaves as it was.
 	// A module is marked with them.
 	uses []string
@@ -131,6 +132,8 @@ type kernelCrash struct {
 	reserved int64
 	full     bool // nothing but the small dump finds room
 }
+
+var oomInvoker = regexp.MustCompile(`(\S+) invoked oom-killer: `)
 
 var kernelCrashes = []kernelCrash{
 	{name: "sysrq", kind: settings.Kernel, fsType: "ext4", drive: "/dev/vda", pack: "none", cause: (*rescueTest).sysrq,
@@ -287,8 +290,14 @@ func (g *rescueTest) test(c kernelCrash, nth int) {
 	if st, err := os.Stat(out + r.Small); err != nil || st.Size() != r.SmallSizeBytes || st.Size() > 64<<10 || st.Size() < 16<<10 {
 		g.t.Errorf("small dump %q: %v", r.Small, err)
 	}
-	if n := smallNote(g.t, out+r.Small); c.comm == "" && len(n.Tasks) > 0 {
-		c.comm = n.Tasks[0].Comm // who needed memory at that moment; drgn and crash say the same
+	if c.comm == "" {
+		// Who needed memory at that moment, as the kernel says (mm/oom_kill.c,
+		// dump_header).
+		m := oomInvoker.FindStringSubmatch(ownLog(g.t, out+r.File))
+		if m == nil {
+			g.t.Fatal("the log does not say who needed memory")
+		}
+		c.comm = m[1]
 	}
 	if c.name == "sysrq" {
 		wantSmallCrash(g.t, out+r.Small, r.Release, c.panics, c.comm, c.frames...)

@@ -19,7 +19,7 @@ type Encoder struct {
 	table     [1 << tableLog]uint16 // places in the page by their first bytes
 	page      buffer
 	literals  buffer
-	have      int // of them
+	have      int // bytes of literals
 	sequences []sequence
 }
 
