@@ -22,7 +22,7 @@ const longestStop = 3 * time.Second
 
 // inspectLive reports on a process that runs. It is let go at once when a signal
 // ends procdump, even where a read hangs.
-func inspectLive(pid int) (*diff.Subject, error) {
+func inspectLive(o *inspectOptions, pid int) (*diff.Subject, error) {
 	ctx, stop := untilSignal()
 	defer stop()
 	type result struct {
@@ -31,7 +31,7 @@ func inspectLive(pid int) (*diff.Subject, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		s, err := reportLive(ctx, pid)
+		s, err := reportLive(ctx, o, pid)
 		done <- result{s, err}
 	}()
 	select {
@@ -44,7 +44,7 @@ func inspectLive(pid int) (*diff.Subject, error) {
 
 // reportLive stops the process while its stacks are walked, and finds the names
 // of their functions when it goes on.
-func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
+func reportLive(ctx context.Context, o *inspectOptions, pid int) (*diff.Subject, error) {
 	t, err := linux.Open(pid, linux.Options{KernelStacks: true})
 	if err != nil {
 		return nil, liveError(pid, err)
@@ -59,7 +59,7 @@ func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 	late := time.AfterFunc(longestStop, s.LetGo)
 	p := s.Process
 	p.Info.Kind = inspect.KindLive
-	set := image.NewSet(p, image.Options{Roots: []string{filepath.Join("/proc", strconv.Itoa(pid), "root"), ""}})
+	set := image.NewSet(p, o.images(filepath.Join("/proc", strconv.Itoa(pid), "root")))
 	defer set.Close()
 	c := inspect.Collect(p, set, nil)
 	if !late.Stop() {
@@ -67,6 +67,7 @@ func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 	}
 	s.LetGo()
 	p.Info.PauseMicros = s.Pause().Microseconds()
+	fetchFrom(ctx, set) // not before: the process stood still
 	return &diff.Subject{Process: p, Report: c.Report()}, nil
 }
 

@@ -30,6 +30,8 @@ type row struct {
 	rules   [maxColumns]rule
 	ra      uint64
 	signal  bool
+	// noEnd tells that what the row comes from does not say where stacks end.
+	noEnd bool
 }
 
 // maxRemembered bounds DW_CFA_remember_state.
