@@ -67,7 +67,7 @@ func reportLive(ctx context.Context, o *inspectOptions, pid int) (*diff.Subject,
 	}
 	s.LetGo()
 	p.Info.PauseMicros = s.Pause().Microseconds()
-	fetchFrom(ctx, set) // not before: the process stood still
+	o.slowSources(ctx, set) // not before: the process stood still
 	return &diff.Subject{Process: p, Report: c.Report()}, nil
 }
 

@@ -91,13 +91,13 @@ func inspectDump(o *inspectOptions, path string) (*diff.Subject, error) {
 	debug.SetMemoryLimit(inspectProcessHeap)
 	set := image.NewSet(p, o.images())
 	defer set.Close()
-	fetchFrom(context.Background(), set)
+	o.slowSources(context.Background(), set)
 	return &diff.Subject{Process: p, Report: inspect.Collect(p, set, warnings).Report()}, nil
 }
 
 // images says where the files of a dump's images are looked for.
 func (o *inspectOptions) images(roots ...string) image.Options {
-	i := image.Options{Roots: roots, DebugDirs: []string{image.DebugDir}, SymbolDirs: o.SymPath}
+	i := image.Options{Roots: roots, DebugDirs: []string{image.DebugDir}}
 	if o.SysRoot == "" {
 		i.Roots = append(i.Roots, "")
 	} else {
@@ -107,8 +107,10 @@ func (o *inspectOptions) images(roots ...string) image.Options {
 	return i
 }
 
-// fetchFrom makes the images ask the servers that the environment names.
-func fetchFrom(ctx context.Context, set *image.Set) {
+// slowSources adds the places that take long: symbol files, and the servers that
+// the environment names.
+func (o *inspectOptions) slowSources(ctx context.Context, set *image.Set) {
+	set.SymbolsIn(o.SymPath)
 	if c := debuginfod.New(ctx, os.Getenv); c != nil {
 		set.FetchBy(c)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -209,16 +210,13 @@ func TestInspectDebuginfod(t *testing.T) {
 		}
 	})
 
-	// A process whose debug information is elsewhere: it runs while that is fetched.
-	if err := os.RemoveAll(cache); err != nil {
+	// A process whose program was deleted: it runs while that is fetched.
+	if err := errors.Join(os.RemoveAll(cache), os.Remove(m.now)); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("DEBUGINFOD_URLS", s.URL)
-	pid := waiting(t, bare)
-	s = serveDebuginfod(t, map[string]string{m.id + "/debuginfo": debug}, pid)
-	t.Setenv("DEBUGINFOD_URLS", s.URL)
-	m.check(t, "a PID", inspectReport(t, strconv.Itoa(pid)))
-	if asked := strings.Join(s.took(), " "); !strings.Contains(asked, m.id+"/debuginfo") || len(s.stopped) > 0 {
+	m.check(t, "a PID", inspectReport(t, strconv.Itoa(m.pid)))
+	if asked := strings.Join(s.took(), " "); !strings.Contains(asked, m.id+"/executable") || !strings.Contains(asked, m.id+"/debuginfo") || len(s.stopped) > 0 {
 		t.Errorf("asked for %s; while the process stood still: %q", asked, s.stopped)
 	}
 

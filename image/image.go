@@ -36,8 +36,6 @@ type Options struct {
 	// DebugDirs are the folders of separate debug information. None: only
 	// DebugDir.
 	DebugDirs []string
-	// SymbolDirs are the folders of Breakpad's symbol files.
-	SymbolDirs []string
 }
 
 // maxWarnings bounds what a Set remembers to have missed.
@@ -50,9 +48,10 @@ type Set struct {
 	images   []*Image // in the order of the process's modules
 	order    []int    // indices of images by address
 	pages    pageCache
-	inMemory uint64 // bytes of images that are no files
-	unpacked uint64 // bytes of mini debug information
-	records  int    // of symbol files that may still be remembered
+	inMemory uint64   // bytes of images that are no files
+	unpacked uint64   // bytes of mini debug information
+	records  int      // of symbol files that may still be remembered
+	symbols  []string // folders of symbol files
 	fetcher  Fetcher
 	// supplements are files of debug information that images share, by build id.
 	supplements map[string]*File

@@ -12,19 +12,23 @@ import (
 	"procdump/image/breakpad"
 )
 
+// SymbolsIn makes a Set look for Breakpad's symbol files in folders, from now on.
+// They may be large: to read them takes up to seconds.
+func (s *Set) SymbolsIn(dirs []string) { s.symbols = dirs }
+
 // Breakpad returns the image's symbol file, or nil. It lies in one of the folders
 // for such files: as NAME/ID/NAME.sym, where the tools of Breakpad put it and look
 // for it, or as NAME.sym.
 func (im *Image) Breakpad() *breakpad.File {
+	if len(im.set.symbols) == 0 {
+		return nil
+	}
 	return im.sym.get(func() *breakpad.File {
-		if len(im.set.o.SymbolDirs) == 0 {
-			return nil
-		}
 		id := im.debugID()
 		if id == "" {
 			return nil
 		}
-		for _, dir := range im.set.o.SymbolDirs {
+		for _, dir := range im.set.symbols {
 			for _, name := range im.symbolNames() {
 				// C:\app.pdb has app.sym.
 				file := strings.TrimSuffix(name, ".pdb") + ".sym"

@@ -66,8 +66,12 @@ func TestSymbolFile(t *testing.T) {
 	} {
 		p := &snapshot.Process{System: snapshot.System{Machine: arch.AMD64}, Modules: []snapshot.Module{
 			{Range: snapshot.Range{Addr: 0x400000, Size: 0x4000}, Path: c.path, BuildID: id}}}
-		set := image.NewSet(p, image.Options{SymbolDirs: []string{t.TempDir(), dir}})
+		set := image.NewSet(p, image.Options{})
 		defer set.Close()
+		if got := New(set).Lookup(0x400018); got != nil {
+			t.Errorf("%s: %+v before the folders are named", c.path, got)
+		}
+		set.SymbolsIn([]string{t.TempDir(), dir})
 		var want, public []Location
 		if c.found {
 			want = []Location{{Function: "A::f", Linkage: "", Offset: 8, File: "/src/a.cc", Line: 7}}

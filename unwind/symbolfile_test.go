@@ -13,14 +13,14 @@ import (
 )
 
 // symbolFile writes one for a program at 0x900000 with a build id of ones.
-func symbolFile(t *testing.T, cfi string) image.Options {
+func symbolFile(t *testing.T, cfi string) string {
 	t.Helper()
 	dir := t.TempDir()
 	text := "MODULE Linux x86_64 010101010101010101010101010101010 app\n" + cfi
 	if err := os.WriteFile(filepath.Join(dir, "app.sym"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return image.Options{SymbolDirs: []string{dir}}
+	return dir
 }
 
 // TestSymbolFileRules walks a stack by rules of a symbol file, with every
@@ -38,8 +38,9 @@ func TestSymbolFileRules(t *testing.T) {
 			u, p := processOf(t, "")
 			p.Modules = []snapshot.Module{{Range: snapshot.Range{Addr: 0x900000, Size: 0x1000}, Path: "/gone/app", BuildID: []byte(strings.Repeat("\x01", 20))}}
 			p.Memory = memory{testStack: words(7, 0x900110, 5, 6), 0x900000: make([]byte, 0x1000)}
-			u.set = image.NewSet(p, symbolFile(t, c.cfi))
+			u.set = image.NewSet(p, image.Options{})
 			defer u.set.Close()
+			u.set.SymbolsIn([]string{symbolFile(t, c.cfi)})
 			th := thread(0x900004, testStack, testStack)
 			got := summary(u.Stack(&th, 10))
 			if c.want != "" && got != c.want {
