@@ -20,7 +20,11 @@ func (u *Unwinder) symbolRow(im *image.Image, pc uint64) *row {
 	if rules == nil {
 		return nil
 	}
-	r := &row{ra: uint64(u.m.ra), noEnd: true} // dump_syms leaves out that a return address is undefined
+	r := &row{ra: uint64(u.m.ra), symbols: true}
+	// dump_syms leaves out that a return address is undefined.
+	if calls := f.Lookup(pc - im.Module.Addr); len(calls) > 0 {
+		r.last = slices.Contains(outermostFunctions, calls[len(calls)-1].Name)
+	}
 	for _, x := range rules {
 		if x.Register == ".cfa" {
 			if r.cfaExpr = u.m.postfix(x.Expression, false); r.cfaExpr == nil {
@@ -51,6 +55,35 @@ func (u *Unwinder) symbolRow(im *image.Image, pc uint64) *row {
 	}
 	return r
 }
+
+// scratch are the registers that a function need not keep for its caller, by the
+// size of a word: rax, rdx, rcx, rsi, rdi, r8-r11; eax, ecx, edx.
+var scratch = map[int][]int{8: {0, 1, 2, 4, 5, 8, 9, 10, 11}, 4: {0, 1, 2}}
+
+// stepSymbols finds the caller by a symbol file's row. dump_syms leaves out what
+// it has no words for, such as how a function that aligns its stack has saved
+// where it was: a rule that needs a register that is lost leads nowhere.
+func (u *Unwinder) stepSymbols(cur *walk, r *row) (walk, ending) {
+	if !cur.frame.Exact {
+		for _, n := range scratch[u.m.word] {
+			cur.forget(n)
+		}
+	}
+	next, end, ok := u.apply(cur, r)
+	switch {
+	case r.last && (!cur.frame.Exact || !ok || !u.code(next.pc-1)):
+		return next, outermost
+	case !ok:
+		return u.guess(cur, noStack)
+	case end != goesOn || u.code(next.pc-1):
+		return u.check(cur, next, end)
+	}
+	return u.guess(cur, damaged)
+}
+
+// outermostFunctions are those of C libraries where a program and where a thread
+// begins: nobody has called who has called something there.
+var outermostFunctions = []string{"_start", "clone", "__clone", "clone3", "__clone3", "_dl_start_user"}
 
 // column is the number of a register as symbol files name it: on x86 with $ in
 // front.

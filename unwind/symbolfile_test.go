@@ -29,7 +29,9 @@ func TestSymbolFileRules(t *testing.T) {
 	for _, c := range []struct{ name, cfi, want string }{
 		{"plain", "STACK CFI INIT 0 100 .cfa: $rsp 8 + .ra: .cfa -8 + ^\nSTACK CFI 4 .cfa: $rsp 16 +\nSTACK CFI INIT 100 100 .cfa: $rsp 8 + .ra: .undef\n",
 			"0x900004 registers; 0x900110 cfi; complete"},
-		{"the last has no caller", "STACK CFI INIT 0 200 .cfa: $rsp 16 + .ra: .cfa -8 + ^\n", "0x900004 registers; 0x900110 cfi; complete"},
+		{"the last has no caller", "FUNC 0 100 0 f\nPUBLIC 100 0 _start\nSTACK CFI INIT 0 200 .cfa: $rsp 16 + .ra: .cfa -8 + ^\n",
+			"0x900004 registers; 0x900110 cfi; complete"},
+		{"no return address", "FUNC 0 200 0 f\nSTACK CFI INIT 0 200 .cfa: $rsp 16 + .ra: .cfa -8 + ^\n", "0x900004 registers; 0x900110 cfi; " + damaged.text()},
 		{"frame pointer", "STACK CFI INIT 0 100 .cfa: $rbp 16 + .ra: .cfa -8 + ^ $rbp: .cfa -16 + ^\nSTACK CFI INIT 100 100 .cfa: $rsp 8 + .ra: .undef\n",
 			"0x900004 registers; 0x900110 cfi; complete"},
 		{"no rule for the return address", "STACK CFI INIT 0 100 .cfa: $rsp 16 +\n", ""},

@@ -206,11 +206,10 @@ func (u *Unwinder) step(cur *walk) (walk, ending) {
 	}
 	if row := u.row(im, pc); row != nil {
 		cur.frame.Signal = row.signal
-		next, end, ok := u.apply(cur, row)
-		if ok && row.noEnd && end == goesOn && !u.code(next.pc-1) {
-			end = outermost
+		if row.symbols {
+			return u.stepSymbols(cur, row)
 		}
-		if ok {
+		if next, end, ok := u.apply(cur, row); ok {
 			return u.check(cur, next, end)
 		}
 		return u.guess(cur, noStack)
