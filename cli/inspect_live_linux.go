@@ -13,6 +13,7 @@ import (
 	"procdump/inspect"
 	"procdump/inspect/diff"
 	"procdump/live/linux"
+	"procdump/target"
 )
 
 // longestStop is how long a process may stand still for a report. Its stacks
@@ -45,6 +46,10 @@ func inspectLive(o *inspectOptions, pid int) (*diff.Subject, error) {
 // reportLive stops the process while its stacks are walked, and finds the names
 // of their functions when it goes on.
 func reportLive(ctx context.Context, o *inspectOptions, pid int) (*diff.Subject, error) {
+	// Who traces it is found out, and perhaps waited for, by Stop.
+	if err := target.Check(target.Process{PID: pid}); err != nil && !errors.Is(err, target.ErrNotFound) && !errors.Is(err, target.ErrTraced) {
+		return nil, err
+	}
 	t, err := linux.Open(pid, linux.Options{KernelStacks: true})
 	if err != nil {
 		return nil, liveError(pid, err)

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"procdump/victims"
 	"procdump/victims/need"
@@ -241,5 +243,23 @@ func TestInspectRuntimes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestInspectEnded says of a process that has ended how.
+func TestInspectEnded(t *testing.T) {
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	var r result
+	for deadline := time.Now().Add(victims.Timeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if r = procdump(t, "inspect", strconv.Itoa(cmd.Process.Pid)); strings.Contains(r.stderr, "zombie") {
+			break
+		}
+	}
+	if r.code != 1 || !strings.Contains(r.stderr, "is a zombie: it has ended and its memory is gone (exit status 0)") {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
 	}
 }
