@@ -21,10 +21,10 @@ type diffOptions struct {
 	Second         string // the other one
 }
 
-var diffSynopsis = "procdump diff [-json] [-o] A B [OUT]"
+var diffSynopsis = "procdump diff [SWITCHES] A B [OUT]"
 
 var diffSwitches = []verbSwitch[diffOptions]{
-	ofInspect("json"), ofInspect("o"), verbHelp[diffOptions](),
+	ofInspect("json"), ofInspect("o"), ofInspect("sysroot"), ofInspect("sympath"), verbHelp[diffOptions](),
 }
 
 // ofInspect makes a switch of the verb inspect one of diff.
@@ -114,7 +114,7 @@ func diffMain(args []string, out, errOut *os.File) int {
 func diffFiles(o *diffOptions, stdout *os.File) error {
 	var both [2]*diff.Subject
 	for i, in := range []string{o.In, o.Second} {
-		s, err := inspectAny(in)
+		s, err := inspectAny(&o.inspectOptions, in)
 		if s == nil && err == nil {
 			// Whoever opens it says why it cannot be read.
 			var f *os.File

@@ -28,21 +28,49 @@ type inspectOptions struct {
 	Redact    bool
 	Overwrite bool
 	In        string
-	Out       string // of text or JSON; "": standard output, if HTML is "" or JSON is asked for
-	HTML      string // file of the report as HTML; "" if there is to be none
+	Out       string   // of text or JSON; "": standard output, if HTML is "" or JSON is asked for
+	HTML      string   // file of the report as HTML; "" if there is to be none
+	SysRoot   string   // folder of another machine's root; "": this machine
+	SymPath   []string // folders of Breakpad's symbol files
 }
 
 // inspectHeap is the size of the Go heap, in bytes, that inspect may use before
 // it collects garbage: symbols and types of a kernel take some 25 MiB.
 const inspectHeap = 64 << 20
 
-var inspectSynopsis = "procdump inspect [-json] [-redact] [-o] DUMP|PID [OUT] [OUT.html]"
+var inspectSynopsis = "procdump inspect [SWITCHES] DUMP|PID [OUT] [OUT.html]"
 
 var inspectSwitches = []verbSwitch[inspectOptions]{
 	{name: "json", help: "write one JSON object instead of text", set: func(o *inspectOptions, _ string) error { o.JSON = true; return nil }},
 	{name: "redact", help: "hide the values of the environment and of arguments", set: func(o *inspectOptions, _ string) error { o.Redact = true; return nil }},
 	{name: "o", help: "overwrite OUT if it is there", set: func(o *inspectOptions, _ string) error { o.Overwrite = true; return nil }},
+	{name: "sysroot", value: "DIR", help: "read programs from DIR, a copy of another machine's root",
+		set: func(o *inspectOptions, dir string) (err error) { o.SysRoot, err = folder(dir); return err }},
+	{name: "sympath", value: "DIR", help: "look for Breakpad's symbol files in DIR, or in DIR:DIR", set: (*inspectOptions).setSymPath},
 	verbHelp[inspectOptions](),
+}
+
+func (o *inspectOptions) setSymPath(list string) error {
+	for _, dir := range filepath.SplitList(list) {
+		dir, err := folder(dir)
+		if err != nil {
+			return err
+		}
+		o.SymPath = append(o.SymPath, dir)
+	}
+	return nil
+}
+
+// folder is the whole path of a folder that is there.
+func folder(dir string) (string, error) {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return "", fmt.Errorf("%w: name a folder", err)
+	}
+	if !st.IsDir() {
+		return "", fmt.Errorf("%s is no folder: name one", dir)
+	}
+	return filepath.Abs(dir)
 }
 
 var inspectParagraphs = []string{
@@ -56,7 +84,10 @@ var inspectParagraphs = []string{
 		"images and open files. Stacks are those of amd64 and i386.",
 	"PID is a process that runs: it is stopped for the milliseconds that its stacks take. A file of such a name is ./1234.",
 	"What a dump does not hold of programs and libraries is read from their files, if these are the ones that were mapped (by build id), and " +
-		"from debug information in /usr/lib/debug, beside the file (.gnu_debuglink) or in it (.gnu_debugdata).",
+		"from debug information in /usr/lib/debug, beside the file (.gnu_debuglink) or in it (.gnu_debugdata). For a dump of another machine, " +
+		"-sysroot names a copy of its root folder, whose files are read in place of this machine's. What is still missing is fetched by build " +
+		"id from the debuginfod servers in DEBUGINFOD_URLS, if that is set, never while a process stands still. -sympath names folders of " +
+		"Breakpad's symbol files, as NAME/ID/NAME.sym or NAME.sym.",
 	"DUMP is of a kernel: of Linux (kdump-compressed, ELF, flattened, LiME, AVML; /proc/vmcore) or of Windows (MEMORY.DMP and small " +
 		"dumps). The report says why the machine crashed and has the stacks of processors and tasks, modules, what memory was used for, and " +
 		"the end of the log.",
@@ -68,6 +99,7 @@ var inspectExamples = []term{
 	{"procdump inspect 1234", "what a process is doing"},
 	{"procdump inspect vmcore.kdump", "what happened to a machine"},
 	{"procdump inspect app.core -o report.html", "the same for a browser"},
+	{"procdump inspect -sysroot /mnt/app-image app.core", "a dump of another machine or container"},
 	{"procdump inspect -json MEMORY.DMP | jq -r .reason", "the sentence alone"},
 }
 
@@ -153,7 +185,7 @@ func inspectMain(args []string, out, errOut *os.File) int {
 }
 
 func inspectFile(o *inspectOptions, stdout *os.File) error {
-	r, err := processReport(o.In)
+	r, err := processReport(o)
 	if err != nil {
 		return fmt.Errorf("inspect %s: %w", o.In, err)
 	}

@@ -23,7 +23,7 @@ const longestStop = 3 * time.Second
 
 // inspectLive reports on a process that runs. It is let go at once when a signal
 // ends procdump, even where a read hangs.
-func inspectLive(pid int) (*diff.Subject, error) {
+func inspectLive(o *inspectOptions, pid int) (*diff.Subject, error) {
 	ctx, stop := untilSignal()
 	defer stop()
 	type result struct {
@@ -32,7 +32,7 @@ func inspectLive(pid int) (*diff.Subject, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		s, err := reportLive(ctx, pid)
+		s, err := reportLive(ctx, o, pid)
 		done <- result{s, err}
 	}()
 	select {
@@ -45,7 +45,7 @@ func inspectLive(pid int) (*diff.Subject, error) {
 
 // reportLive stops the process while its stacks are walked, and finds the names
 // of their functions when it goes on.
-func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
+func reportLive(ctx context.Context, o *inspectOptions, pid int) (*diff.Subject, error) {
 	// Who traces it is found out, and perhaps waited for, by Stop.
 	if err := target.Check(target.Process{PID: pid}); err != nil && !errors.Is(err, target.ErrNotFound) && !errors.Is(err, target.ErrTraced) {
 		return nil, err
@@ -64,7 +64,7 @@ func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 	late := time.AfterFunc(longestStop, s.LetGo)
 	p := s.Process
 	p.Info.Kind = inspect.KindLive
-	set := image.NewSet(p, image.Options{Roots: []string{filepath.Join("/proc", strconv.Itoa(pid), "root"), ""}})
+	set := image.NewSet(p, o.images(filepath.Join("/proc", strconv.Itoa(pid), "root")))
 	defer set.Close()
 	c := inspect.Collect(p, set, nil)
 	if !late.Stop() {
@@ -72,6 +72,7 @@ func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 	}
 	s.LetGo()
 	p.Info.PauseMicros = s.Pause().Microseconds()
+	o.slowSources(ctx, set) // not before: the process stood still
 	return &diff.Subject{Process: p, Report: c.Report()}, nil
 }
 

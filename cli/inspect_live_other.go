@@ -10,6 +10,6 @@ import (
 )
 
 // inspectLive reports on a process that runs.
-func inspectLive(pid int) (*diff.Subject, error) {
+func inspectLive(_ *inspectOptions, _ int) (*diff.Subject, error) {
 	return nil, fmt.Errorf("running processes can be inspected on Linux only: %w", errors.ErrUnsupported)
 }

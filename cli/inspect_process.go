@@ -2,16 +2,19 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 
 	"procdump/elfcore"
 	"procdump/image"
+	"procdump/image/debuginfod"
 	"procdump/inspect"
 	"procdump/inspect/diff"
 	"procdump/kdump"
@@ -30,8 +33,8 @@ const inspectProcessHeap = 112 << 20
 // processReport makes the report on a process that runs, or that a file is a
 // dump of; nil without an error: the file is of something else. A name of digits
 // is a process.
-func processReport(in string) (*inspect.Report, error) {
-	s, err := inspectAny(in)
+func processReport(o *inspectOptions) (*inspect.Report, error) {
+	s, err := inspectAny(o, o.In)
 	if s == nil || err != nil {
 		return nil, err
 	}
@@ -62,16 +65,16 @@ func putProcess(o *inspectOptions, stdout *os.File, r *inspect.Report) error {
 
 // inspectAny looks at a process that runs, or at the dump of one; nil: the file
 // is of something else.
-func inspectAny(in string) (*diff.Subject, error) {
+func inspectAny(o *inspectOptions, in string) (*diff.Subject, error) {
 	if pid, err := strconv.Atoi(in); err == nil && pid > 0 {
 		debug.SetMemoryLimit(inspectProcessHeap)
-		return inspectLive(pid)
+		return inspectLive(o, pid)
 	}
-	return inspectDump(in)
+	return inspectDump(o, in)
 }
 
 // inspectDump reports on a file; nil: it is not the dump of a process.
-func inspectDump(path string) (*diff.Subject, error) {
+func inspectDump(o *inspectOptions, path string) (*diff.Subject, error) {
 	f, err := openSeekable(path)
 	if err != nil {
 		return nil, nil // whoever looks at it next says so
@@ -86,9 +89,31 @@ func inspectDump(path string) (*diff.Subject, error) {
 		return nil, err
 	}
 	debug.SetMemoryLimit(inspectProcessHeap)
-	set := image.NewSet(p, image.Options{})
+	set := image.NewSet(p, o.images())
 	defer set.Close()
+	o.slowSources(context.Background(), set)
 	return &diff.Subject{Process: p, Report: inspect.Collect(p, set, warnings).Report()}, nil
+}
+
+// images says where the files of a dump's images are looked for.
+func (o *inspectOptions) images(roots ...string) image.Options {
+	i := image.Options{Roots: roots, DebugDirs: []string{image.DebugDir}}
+	if o.SysRoot == "" {
+		i.Roots = append(i.Roots, "")
+	} else {
+		i.Roots = append(i.Roots, o.SysRoot)
+		i.DebugDirs = append([]string{filepath.Join(o.SysRoot, image.DebugDir)}, i.DebugDirs...)
+	}
+	return i
+}
+
+// slowSources adds the places that take long: symbol files, and the servers that
+// the environment names.
+func (o *inspectOptions) slowSources(ctx context.Context, set *image.Set) {
+	set.SymbolsIn(o.SymPath)
+	if c := debuginfod.New(ctx, os.Getenv); c != nil {
+		set.FetchBy(c)
+	}
 }
 
 // openProcess reads the dump of a process, compressed or not; nil: it is of

@@ -93,6 +93,10 @@ func TestInspectErrors(t *testing.T) {
 		{[]string{write("empty", "")}, ExitFailed, "no dump that is known"},
 		{[]string{write("mini.dmp", "MDMP\x93\xa7\x00\x00")}, ExitFailed, "no minidump header"},
 		{[]string{os.Args[0]}, ExitFailed, "it is no core dump"},
+		{[]string{"-sysroot", filepath.Join(dir, "none"), "f"}, ExitUsage, "-sysroot: stat"},
+		{[]string{"-sysroot", filepath.Join(dir, "text"), "f"}, ExitUsage, "is no folder"},
+		{[]string{"-sympath", dir + string(filepath.ListSeparator) + filepath.Join(dir, "none"), "f"}, ExitUsage, "-sympath: stat"},
+		{[]string{"-sympath"}, ExitUsage, "missing DIR"},
 	} {
 		code, out, errOut := inspected(t, c.args...)
 		if code != c.code || out != "" || !strings.Contains(errOut, c.want) {

@@ -48,10 +48,10 @@ type inspectedFrame struct {
 	Inlined, Signal, Guess          bool
 }
 
-// inspectReport runs procdump inspect on a dump or a PID.
-func inspectReport(t testing.TB, target string) *inspected {
+// inspectReport runs procdump inspect on a dump or a PID, with more switches.
+func inspectReport(t testing.TB, target string, more ...string) *inspected {
 	t.Helper()
-	r := procdump(t, "inspect", "-json", target)
+	r := procdump(t, append([]string{"inspect", "-json", target}, more...)...)
 	if r.code != 0 || r.stderr != "" {
 		t.Fatalf("inspect %s: %v", target, r)
 	}

@@ -13,32 +13,117 @@ import (
 
 // Debug returns the separate file of the image's debug information, or nil. It
 // is found by the build id, or by the name and checksum that the image states
-// (its .gnu_debuglink), as gdb finds it.
+// (its .gnu_debuglink), as gdb finds it. A Fetcher is asked for what is neither
+// here nor in the image's file.
 func (im *Image) Debug() *File {
-	return im.debug.get(func() *File {
-		id := im.Module.BuildID
+	if f := im.debug.get(im.findDebug); f != nil || im.set.fetcher == nil || !im.named() {
+		return f
+	}
+	return im.fetchedDebug.get(func() *File {
 		f := im.File()
-		if id == nil && f != nil {
-			id = f.BuildID
-		}
-		if len(id) > 1 {
-			for _, dir := range im.set.o.DebugDirs {
-				d, err := openFile(filepath.Join(dir, ".build-id", fmt.Sprintf("%x", id[:1]), fmt.Sprintf("%x.debug", id[1:])))
-				if err != nil {
-					continue
-				}
-				if bytes.Equal(d.BuildID, id) {
-					im.files = append(im.files, d)
-					return d
-				}
-				d.close()
-			}
-		}
-		if f == nil || !f.OnDisk() {
+		if f != nil && f.Section(".debug_info") != nil {
 			return nil
 		}
-		return im.linkedDebug(f)
+		return im.fetch(im.buildID(), "debuginfo")
 	})
+}
+
+// buildID is that of the image, as the dump or else its file has it; nil: none.
+func (im *Image) buildID() []byte {
+	if id := im.Module.BuildID; id != nil {
+		return id
+	}
+	if f := im.here(); f != nil {
+		return f.BuildID
+	}
+	return nil
+}
+
+func (im *Image) findDebug() *File {
+	if d := im.debugByID(im.buildID()); d != nil {
+		return d
+	}
+	if f := im.here(); f != nil && f.OnDisk() {
+		return im.linkedDebug(f)
+	}
+	return nil
+}
+
+// debugByID finds a file of debug information by its build id.
+func (im *Image) debugByID(id []byte) *File {
+	if len(id) < 2 {
+		return nil
+	}
+	for _, dir := range im.set.o.DebugDirs {
+		d, err := openFile(filepath.Join(dir, ".build-id", fmt.Sprintf("%x", id[:1]), fmt.Sprintf("%x.debug", id[1:])))
+		if err != nil {
+			continue
+		}
+		if bytes.Equal(d.BuildID, id) {
+			im.files = append(im.files, d)
+			return d
+		}
+		d.close()
+	}
+	return nil
+}
+
+// Supplement returns the file with the parts of a file's debug information that
+// it shares with others, which dwz has put there, or nil. It is found by the name
+// that the file states (its .gnu_debugaltlink), as an absolute path or from the
+// file's own folder, or by the build id behind that.
+func (im *Image) Supplement(f *File) *File {
+	b, err := f.Data(".gnu_debugaltlink", maxNote)
+	if err != nil {
+		return nil
+	}
+	name, id, ok := bytes.Cut(b, []byte{0})
+	if !ok || len(name) == 0 || len(id) == 0 {
+		return nil
+	}
+	if d := im.set.supplements[string(id)]; d != nil {
+		return d
+	}
+	d := im.findSupplement(f, string(name), id)
+	if d == nil {
+		im.set.warn("%s: the debug information that it shares with other files (%s, build id %x) is not here", f.Path, name, id)
+		return nil
+	}
+	if im.set.supplements == nil {
+		im.set.supplements = map[string]*File{}
+	}
+	im.set.supplements[string(id)] = d
+	return d
+}
+
+func (im *Image) findSupplement(f *File, name string, id []byte) *File {
+	var places []string
+	if filepath.IsAbs(name) {
+		for _, root := range im.set.o.Roots {
+			places = append(places, below(root, name))
+		}
+	} else if real, err := filepath.EvalSymlinks(f.Path); err == nil {
+		places = append(places, filepath.Join(filepath.Dir(real), name))
+	}
+	// Distributions keep these files together.
+	for _, dir := range im.set.o.DebugDirs {
+		places = append(places, filepath.Join(dir, ".dwz", filepath.Base(name)))
+	}
+	for _, place := range places {
+		d, err := openFile(place)
+		if err != nil {
+			continue
+		}
+		if bytes.Equal(d.BuildID, id) {
+			im.files = append(im.files, d)
+			return d
+		}
+		d.close()
+	}
+	if d := im.debugByID(id); d != nil {
+		return d
+	}
+	return im.fetch(id, "debuginfo")
 }
 
 // linkedDebug finds the file that an image's .gnu_debuglink names: the name,

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"procdump/internal/elfimage"
@@ -25,18 +24,9 @@ type File struct {
 	modTime time.Time // rounded to milliseconds, as dumps have it
 }
 
-// openFile opens an ELF file. Its path comes from a dump and may name anything:
-// to open a named pipe would wait, and to read a file of procfs or tracefs might
-// wait, too, or change something. Those say that they are empty.
+// openFile opens an ELF file.
 func openFile(path string) (*File, error) {
-	st, err := os.Stat(path)
-	if err == nil && (!st.Mode().IsRegular() || st.Size() == 0) {
-		err = fmt.Errorf("%s is no regular file, or empty", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	o, err := os.Open(path)
+	o, st, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}

@@ -32,9 +32,17 @@ func (s *Set) GoFunc(pc uint64) *pclntab.Func {
 
 func (im *Image) goTable() *goTable {
 	return im.golang.get(func() *goTable {
-		f := im.File()
+		// Every image is asked whether it has a table: libraries are not fetched
+		// for that.
+		f := im.here()
+		if f == nil && !im.library() {
+			f = im.File()
+		}
+		if f == nil {
+			return &goTable{}
+		}
 		bias, ok := im.Bias()
-		if f == nil || !ok {
+		if !ok {
 			return &goTable{}
 		}
 		for _, name := range []string{".gopclntab", ".data.rel.ro.gopclntab"} {

@@ -18,10 +18,15 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 
+	"procdump/image/breakpad"
 	"procdump/internal/elfimage"
 	"procdump/snapshot"
 )
+
+// DebugDir is the folder where distributions put separate debug information.
+const DebugDir = "/usr/lib/debug"
 
 // Options say where files are looked for.
 type Options struct {
@@ -29,7 +34,7 @@ type Options struct {
 	// "" is the machine's root. None: only the machine's root.
 	Roots []string
 	// DebugDirs are the folders of separate debug information. None: only
-	// /usr/lib/debug.
+	// DebugDir.
 	DebugDirs []string
 }
 
@@ -43,9 +48,14 @@ type Set struct {
 	images   []*Image // in the order of the process's modules
 	order    []int    // indices of images by address
 	pages    pageCache
-	inMemory uint64 // bytes of images that are no files
-	unpacked uint64 // bytes of mini debug information
-	warnings []string
+	inMemory uint64   // bytes of images that are no files
+	unpacked uint64   // bytes of mini debug information
+	records  int      // of symbol files that may still be remembered
+	symbols  []string // folders of symbol files
+	fetcher  Fetcher
+	// supplements are files of debug information that images share, by build id.
+	supplements map[string]*File
+	warnings    []string
 }
 
 // NewSet returns the images of a process. Close must be called.
@@ -54,9 +64,9 @@ func NewSet(p *snapshot.Process, o Options) *Set {
 		o.Roots = []string{""}
 	}
 	if len(o.DebugDirs) == 0 {
-		o.DebugDirs = []string{"/usr/lib/debug"}
+		o.DebugDirs = []string{DebugDir}
 	}
-	s := &Set{p: p, o: o}
+	s := &Set{p: p, o: o, records: breakpad.MaxRecords}
 	for i := range p.Modules {
 		s.images = append(s.images, &Image{Module: &p.Modules[i], Index: i, set: s})
 		s.order = append(s.order, i)
@@ -76,7 +86,18 @@ func (s *Set) Close() {
 }
 
 // Warnings lists what could not be had, each once.
-func (s *Set) Warnings() []string { return s.warnings }
+func (s *Set) Warnings() []string {
+	all := slices.Clone(s.warnings)
+	for _, im := range s.images {
+		if im.file.done && im.file.value == nil && im.why != "" && im.fetched.value == nil && len(all) < maxWarnings {
+			all = append(all, fmt.Sprintf("%s: %s", im.Module.Path, im.why))
+		}
+	}
+	if s.fetcher != nil {
+		all = append(all, s.fetcher.Warnings()...)
+	}
+	return all
+}
 
 func (s *Set) warn(format string, args ...any) {
 	if w := fmt.Sprintf(format, args...); len(s.warnings) < maxWarnings && !slices.Contains(s.warnings, w) {
@@ -104,10 +125,14 @@ type Image struct {
 	set    *Set
 	files  []*File // to be closed
 	header once[*header]
-	file   once[*File]
+	file   once[*File] // of this machine
+	why    string      // there is none
 	debug  once[*File]
 	mini   once[*File]
+	sym    once[*breakpad.File]
 	golang once[*goTable]
+	// What a Fetcher had, once there is one.
+	fetched, fetchedDebug once[*File]
 	// goModule belongs to golang; nil: it was not found.
 	goModule *GoModule
 }
@@ -185,27 +210,42 @@ func (im *Image) Segment(typ elf.ProgType) (snapshot.Range, bool) {
 
 // File returns the file that was mapped, or nil.
 func (im *Image) File() *File {
-	return im.file.get(func() *File {
-		m := im.Module
-		if len(m.Path) == 0 || m.Path[0] != '/' {
-			return im.inMemory()
+	if f := im.here(); f != nil || !im.named() || im.set.fetcher == nil {
+		return f
+	}
+	return im.fetched.get(func() *File { return im.fetch(im.Module.BuildID, "executable") })
+}
+
+// here returns the file that was mapped, if this machine has it, or else if it was
+// fetched before.
+func (im *Image) here() *File {
+	if f := im.file.get(im.find); f != nil {
+		return f
+	}
+	return im.fetched.value
+}
+
+// named tells whether the image is that of a file.
+func (im *Image) named() bool { return strings.HasPrefix(im.Module.Path, "/") }
+
+// find looks for the file that was mapped.
+func (im *Image) find() *File {
+	if !im.named() {
+		return im.inMemory()
+	}
+	for _, root := range im.set.o.Roots {
+		f, err := openFile(below(root, im.Module.Path))
+		if err != nil {
+			im.why = cmp.Or(im.why, err.Error())
+			continue
 		}
-		var why string
-		for _, root := range im.set.o.Roots {
-			f, err := openFile(root + m.Path)
-			if err != nil {
-				why = cmp.Or(why, err.Error())
-				continue
-			}
-			if why = im.differs(f); why == "" {
-				im.files = append(im.files, f)
-				return f
-			}
-			f.close()
+		if im.why = im.differs(f); im.why == "" {
+			im.files = append(im.files, f)
+			return f
 		}
-		im.set.warn("%s: %s", m.Path, why)
-		return nil
-	})
+		f.close()
+	}
+	return nil
 }
 
 // Bounds of images that are no file's, in bytes: of one, and of all. A process

@@ -23,7 +23,8 @@ type debug struct {
 	d      *dwarf.Data
 	ranges []unitRange // by address; overlapping ones as they come
 	units  map[dwarf.Offset]*unit
-	rows   int // of line tables that are remembered
+	rows   int         // of line tables that are remembered
+	alt    *supplement // nil: there is none
 }
 
 type unitRange struct {
@@ -38,32 +39,48 @@ func newDebug(im *image.Image, budget *uint64) (*debug, error) {
 		if f == nil || !f.OnDisk() || f.Section(".debug_info") == nil {
 			continue
 		}
-		return openDebug(f, budget)
+		x, err := openDebug(f, budget)
+		if x != nil && err == nil {
+			err = x.addSupplement(im, f, budget)
+		}
+		return x, err
 	}
 	return nil, nil
 }
 
-// openDebug reads the sections that tell of functions and lines.
-func openDebug(f *image.File, budget *uint64) (x *debug, err error) {
+// openDebug reads what tells of functions and lines.
+func openDebug(f *image.File, budget *uint64) (*debug, error) {
+	d, data, err := openData(f, budget)
+	if err != nil {
+		return nil, err
+	}
+	x := &debug{d: d, units: map[dwarf.Offset]*unit{}}
+	err = guard(func() error { x.list(data["info"]); return nil })
+	return x, err
+}
+
+// openData reads the sections that tell of functions and lines, which it returns,
+// too.
+func openData(f *image.File, budget *uint64) (d *dwarf.Data, data map[string][]byte, err error) {
 	limit := min(maxDebug, *budget)
 	left := limit
-	data := map[string][]byte{}
+	data = map[string][]byte{}
 	for _, name := range []string{"abbrev", "info", "line", "ranges", "str", "rnglists", "addr", "line_str", "str_offsets"} {
 		s := f.Section(".debug_" + name)
 		if s == nil {
 			continue
 		}
 		if s.Size > left {
-			return nil, fmt.Errorf("more than %d MiB of debug information: no lines and inlined functions", limit>>20)
+			return nil, nil, fmt.Errorf("more than %d MiB of debug information: no lines and inlined functions", limit>>20)
 		}
 		left -= s.Size
 		*budget -= s.Size
 		if data[name], err = f.Data(".debug_"+name, maxDebug); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	err = guard(func() error {
-		d, err := dwarf.New(data["abbrev"], nil, nil, data["info"], data["line"], nil, data["ranges"], data["str"])
+		d, err = dwarf.New(data["abbrev"], nil, nil, data["info"], data["line"], nil, data["ranges"], data["str"])
 		if err != nil {
 			return err
 		}
@@ -72,11 +89,9 @@ func openDebug(f *image.File, budget *uint64) (x *debug, err error) {
 				return err
 			}
 		}
-		x = &debug{d: d, units: map[dwarf.Offset]*unit{}}
-		x.list(data["info"])
 		return nil
 	})
-	return x, err
+	return d, data, err
 }
 
 // guard turns a panic of debug/dwarf, which trusts what it reads, into an error.

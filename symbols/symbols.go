@@ -4,9 +4,10 @@
 //
 // It goes by the table of Go's runtime for code of Go, else by the debug
 // information (DWARF) of the image's file or of the separate file that belongs
-// to it, and by symbol tables: .symtab of either file, the mini debug information that
-// distributions put into .gnu_debugdata, and .dynsym. Names of C++ and Rust are
-// demangled. What is missing or damaged costs that source only.
+// to it, by Breakpad's symbol file, and by symbol tables: .symtab of either file,
+// the mini debug information that distributions put into .gnu_debugdata, and
+// .dynsym. Names of C++ and Rust are demangled. What is missing or damaged costs
+// that source only.
 //
 // A Symbolizer is for one goroutine at a time.
 package symbols
@@ -102,19 +103,24 @@ func (s *Symbolizer) lookup(pc uint64) []Location {
 	if im == nil {
 		return nil
 	}
-	n := s.of(im)
-	if n == nil {
-		return nil
-	}
-	at := pc - n.bias
 	if f := s.set.GoFunc(pc); f != nil {
 		return golang(f, pc)
 	}
+	n := s.of(im)
+	if n == nil {
+		return calls(im, pc)
+	}
+	at := pc - n.bias
 	var all []Location
 	if n.debug != nil {
 		var err error
 		if all, err = n.debug.lookup(at); err != nil {
 			s.warn(im.Module.Path + ": " + err.Error())
+		}
+	}
+	if len(all) == 0 {
+		if all = calls(im, pc); len(all) > 0 {
+			return all
 		}
 	}
 	outer := s.symbol(n, im, at)
@@ -144,6 +150,25 @@ func golang(f *pclntab.Func, pc uint64) []Location {
 	var all []Location
 	for _, c := range f.Calls(pc) {
 		all = append(all, Location{Function: c.Name, Offset: pc - f.Entry, File: c.File, Line: c.Line, Inlined: c.Inlined})
+	}
+	return all
+}
+
+// calls is what Breakpad's symbol file says.
+func calls(im *image.Image, pc uint64) []Location {
+	f := im.Breakpad()
+	if f == nil {
+		return nil
+	}
+	at := pc - im.Module.Addr
+	var all []Location
+	for _, c := range f.Lookup(at) {
+		name := Demangle(c.Name)
+		l := Location{Function: withoutParameters(name), Offset: at - c.Entry, File: c.File, Line: c.Line, Inlined: c.Inlined}
+		if name != c.Name {
+			l.Linkage = c.Name
+		}
+		all = append(all, l)
 	}
 	return all
 }

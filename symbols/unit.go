@@ -50,14 +50,14 @@ func (x *debug) newUnit(at dwarf.Offset) (*unit, error) {
 		return nil, err
 	}
 	u := &unit{}
-	err = errors.Join(u.readLines(x.d, e), u.readFunctions(x.d, r))
+	err = errors.Join(u.readLines(x.d, e), u.readFunctions(x, r))
 	slices.SortFunc(u.functions, func(a, b function) int { return cmp.Compare(a.low, b.low) })
 	return u, err
 }
 
 // readFunctions lists the functions below the unit's entry: on its own level,
 // and in the namespaces and types that compilers put them into.
-func (u *unit) readFunctions(d *dwarf.Data, r *dwarf.Reader) error {
+func (u *unit) readFunctions(x *debug, r *dwarf.Reader) error {
 	scope := []string{""} // of each level
 	for n := 0; len(scope) > 0 && n < maxEntries; n++ {
 		e, err := r.Next()
@@ -69,11 +69,11 @@ func (u *unit) readFunctions(d *dwarf.Data, r *dwarf.Reader) error {
 		case 0:
 			scope = scope[:len(scope)-1]
 		case dwarf.TagSubprogram:
-			u.addFunction(d, e, here)
+			u.addFunction(x, e, here)
 			r.SkipChildren()
 		case dwarf.TagNamespace, dwarf.TagModule, dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType, dwarf.TagEnumerationType:
 			if e.Children && len(scope) < maxScopes {
-				scope = append(scope, inner(here, e))
+				scope = append(scope, inner(here, x, e))
 			} else {
 				r.SkipChildren()
 			}
@@ -90,8 +90,8 @@ const (
 )
 
 // inner is the scope of what a namespace or type holds.
-func inner(scope string, e *dwarf.Entry) string {
-	name, _ := e.Val(dwarf.AttrName).(string)
+func inner(scope string, x *debug, e *dwarf.Entry) string {
+	name := x.string(e, dwarf.AttrName)
 	if name == "" && e.Tag == dwarf.TagNamespace {
 		name = "(anonymous namespace)"
 	}
@@ -101,13 +101,13 @@ func inner(scope string, e *dwarf.Entry) string {
 	return scope + name + "::"
 }
 
-func (u *unit) addFunction(d *dwarf.Data, e *dwarf.Entry, scope string) {
-	if ranges, err := d.Ranges(e); err == nil {
+func (u *unit) addFunction(x *debug, e *dwarf.Entry, scope string) {
+	if ranges, err := x.d.Ranges(e); err == nil {
 		for _, p := range ranges {
 			u.functions = append(u.functions, function{p[0], p[1], e.Offset})
 		}
 	}
-	if scope != "" && e.Val(dwarf.AttrName) != nil && linkageName(e) == "" {
+	if scope != "" && e.Val(dwarf.AttrName) != nil && x.linkageName(e) == "" {
 		if u.scopes == nil {
 			u.scopes = map[dwarf.Offset]string{}
 		}
@@ -280,29 +280,28 @@ func (x *debug) covers(e *dwarf.Entry, at uint64) bool {
 // name is the name of a function's entry, or of the one that it is an instance of.
 func (u *unit) name(x *debug, e *dwarf.Entry) Location {
 	plain := ""
+	d := x.d
 	for range 8 {
-		if s := linkageName(e); s != "" {
+		if s := x.linkageName(e); s != "" {
 			l := Location{Function: Demangle(s)}
 			if l.Function != s {
 				l.Linkage = s
 			}
 			return l
 		}
-		if s, ok := e.Val(dwarf.AttrName).(string); ok && plain == "" {
-			plain = u.scopes[e.Offset] + s
-		}
-		origin, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
-		if !ok {
-			if origin, ok = e.Val(dwarf.AttrSpecification).(dwarf.Offset); !ok {
-				break
+		if s := x.string(e, dwarf.AttrName); s != "" && plain == "" {
+			if plain = s; d == x.d {
+				plain = u.scopes[e.Offset] + s
 			}
 		}
-		r := x.d.Reader()
-		r.Seek(origin)
-		var err error
-		if e, err = r.Next(); err != nil || e == nil {
+		in, origin := x.refer(d, e, dwarf.AttrAbstractOrigin)
+		if origin == nil {
+			in, origin = x.refer(d, e, dwarf.AttrSpecification)
+		}
+		if origin == nil {
 			break
 		}
+		d, e = in, origin
 	}
 	return Location{Function: plain}
 }
@@ -310,12 +309,3 @@ func (u *unit) name(x *debug, e *dwarf.Entry) Location {
 // attrMIPSLinkageName is DW_AT_MIPS_linkage_name, which compilers wrote before
 // DWARF 4 had a name of its own for it.
 const attrMIPSLinkageName dwarf.Attr = 0x2007
-
-// linkageName is the name that an entry states for linkers, or "".
-func linkageName(e *dwarf.Entry) string {
-	if s, ok := e.Val(dwarf.AttrLinkageName).(string); ok {
-		return s
-	}
-	s, _ := e.Val(attrMIPSLinkageName).(string)
-	return s
-}

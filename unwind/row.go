@@ -30,6 +30,9 @@ type row struct {
 	rules   [maxColumns]rule
 	ra      uint64
 	signal  bool
+	// symbols tells that the row is a symbol file's, and last that it is of code
+	// that nobody calls.
+	symbols, last bool
 }
 
 // maxRemembered bounds DW_CFA_remember_state.

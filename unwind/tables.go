@@ -167,6 +167,7 @@ func (u *Unwinder) row(im *image.Image, pc uint64) *row {
 	u.rows[pc] = r
 	return r
 }
+
 func (u *Unwinder) findRow(im *image.Image, pc uint64) *row {
 	t := u.tablesOf(im)
 	at, ok := uint64(0), false
@@ -179,6 +180,10 @@ func (u *Unwinder) findRow(im *image.Image, pc uint64) *row {
 		if r := t.eh.rowOf(at, pc); r != nil {
 			return r
 		}
+	}
+	// A symbol file is asked before .debug_frame, which may have to be fetched.
+	if r := u.symbolRow(im, pc); r != nil {
+		return r
 	}
 	t.lookForDebugFrame(u, im)
 	if t.debug != nil {

@@ -3,8 +3,8 @@
 //
 // It goes by call frame information (DWARF 5 §6.4; .eh_frame as in the Linux
 // Standard Base, Core, 10.6), which it takes from the image in the dump, from
-// the file that was mapped or from its debug information, through signal
-// handlers and the vdso; by the table of Go's runtime in Go's code; and, where
+// the file that was mapped, from Breakpad's symbol file or from its debug
+// information, through signal handlers and the vdso; by the table of Go's runtime in Go's code; and, where
 // all this is missing, by frame pointers and at last by whatever on the stack
 // looks like a return address. Frames found in the latter ways are marked.
 //
@@ -206,8 +206,10 @@ func (u *Unwinder) step(cur *walk) (walk, ending) {
 	}
 	if row := u.row(im, pc); row != nil {
 		cur.frame.Signal = row.signal
-		next, end, ok := u.apply(cur, row)
-		if ok {
+		if row.symbols {
+			return u.stepSymbols(cur, row)
+		}
+		if next, end, ok := u.apply(cur, row); ok {
 			return u.check(cur, next, end)
 		}
 		return u.guess(cur, noStack)
