@@ -8,6 +8,7 @@ require (
 	github.com/jezek/xgb v1.1.1
 	github.com/klauspost/compress v1.20.3
 	github.com/ulikunitz/xz v0.5.17
+	golang.org/x/arch v0.30.0
 	golang.org/x/sys v0.49.0
 )
 

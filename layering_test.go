@@ -80,6 +80,7 @@ var external = map[string][]string{
 	"kernel/settings":  {"github.com/BurntSushi/toml"},
 	"image":            {"github.com/ulikunitz/xz"},
 	"symbols":          {"github.com/ianlancetaylor/demangle"},
+	"inspect/access":   {"golang.org/x/arch"},
 	"kernel/modfile":   {"github.com/klauspost/compress", "github.com/ulikunitz/xz"},
 }
 

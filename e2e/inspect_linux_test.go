@@ -32,10 +32,18 @@ type inspected struct {
 		Threads []struct {
 			TID    int
 			Blamed bool
+			Wait   *struct {
+				Text     string
+				Deadlock bool
+			}
 		}
 		Frames   []inspectedFrame
 		Complete bool
 		End      string
+	}
+	Deadlocks []struct {
+		Threads []int
+		Text    string
 	}
 	Goroutines *inspectedGoroutines
 	Modules    []struct{ Path, BuildID string }

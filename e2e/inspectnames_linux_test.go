@@ -30,13 +30,19 @@ func TestInspectReasons(t *testing.T) {
 	need.Root(t)
 	exe := explained(t)
 	for _, c := range []struct{ way, want string }{
-		{"null", `^Segmentation fault \(SIGSEGV\): access to 0x0: a null pointer, in victim::store at explain\.cc:\d+$`},
+		{"null", `^Segmentation fault \(SIGSEGV\): write of 4 bytes to 0x0: a null pointer, in victim::store at explain\.cc:\d+$`},
 		{"call", `^Segmentation fault \(SIGSEGV\): call or jump to 0x0: a null pointer, in victim::Ways<long>::go at explain\.cc:\d+$`},
 		{"assert", `^Aborted \(SIGABRT\): .*Assertion .zero == 1 && "the world is as it should be".*, in victim::Ways<long>::go at explain\.cc:\d+$`},
-		{"throw", `^Aborted \(SIGABRT\): an exception of C\+\+ that nobody caught, in victim::thrower at explain\.cc:\d+$`},
-		{"overflow", `^Segmentation fault \(SIGSEGV\): stack overflow: access to 0x[0-9a-f]+, below the thread's stack, in victim::endless at explain\.cc:\d+$`},
+		{"throw", `^Aborted \(SIGABRT\): an exception of C\+\+ that nobody caught, std::runtime_error: nobody catches this, in victim::thrower at explain\.cc:\d+$`},
+		{"overflow", `^Segmentation fault \(SIGSEGV\): stack overflow: write of (1 byte|[48] bytes) to 0x[0-9a-f]+, below the thread's stack of \d+ KiB with more than 16384 frames, victim::endless calls itself, in victim::endless at explain\.cc:\d+$`},
 		{"divide", `^Arithmetic error \(SIGFPE\): integer division by zero, in victim::Ways<long>::go at explain\.cc:\d+$`},
-		{"readonly", `^Segmentation fault \(SIGSEGV\): write to 0x[0-9a-f]+, memory that is read-only \(explain\), in victim::Ways<long>::go at explain\.cc:\d+$`},
+		{"readonly", `^Segmentation fault \(SIGSEGV\): write of 4 bytes to 0x[0-9a-f]+, memory that is read-only \(explain\), in victim::Ways<long>::go at explain\.cc:\d+$`},
+		{"offset", `^Segmentation fault \(SIGSEGV\): read of 8 bytes from 0x8: a null pointer plus 8, in victim::chase at explain\.cc:\d+$`},
+		{"freed", `^Segmentation fault \(SIGSEGV\): read of 1 byte from 0x[0-9a-f]+, where nothing is mapped any more, it seems: it is a hole of \d+ KiB among mappings, in victim::Ways<long>::go at explain\.cc:\d+$`},
+		{"wild", `^Segmentation fault \(SIGSEGV\): read of 4 bytes from 0x4141414141414140, an address that no memory can have \(not canonical\), in victim::Ways<long>::go at explain\.cc:\d+$`},
+		{"number", `^Aborted \(SIGABRT\): an exception of C\+\+ that nobody caught, int: 42, in victim::Ways<long>::go at explain\.cc:\d+$`},
+		{"text", `^Aborted \(SIGABRT\): an exception of C\+\+ that nobody caught, char const\*: out of cheese, in victim::Ways<long>::go at explain\.cc:\d+$`},
+		{"derived", `^Aborted \(SIGABRT\): an exception of C\+\+ that nobody caught, victim::Failure: it is derived, in victim::Ways<long>::go at explain\.cc:\d+$`},
 		{"free", `^Aborted \(SIGABRT\): free\(\): double free detected in tcache 2, in victim::Ways<long>::go at explain\.cc:\d+$`},
 	} {
 		t.Run(c.way, func(t *testing.T) {

@@ -31,7 +31,10 @@ func (c *Collected) exception(r *Report) *Exception {
 			a := Address(e.Addr)
 			x.Address = &a
 		}
-		x.What = linuxFault(c.p, t, e)
+		if code := int32(e.Code); (e.Signal == signals.SEGV || e.Signal == signals.BUS) && code > 0 {
+			x.Access = c.accessOf(t, e)
+		}
+		x.What = linuxFault(c.p, t, e, x.Access)
 	}
 	if e.Signal == signals.ABRT {
 		x.Message = c.abortMessage()
@@ -47,6 +50,15 @@ func (c *Collected) exception(r *Report) *Exception {
 			if slices.ContainsFunc(frames, func(f Frame) bool { return f.Function == "__cxa_throw" }) {
 				x.What = "an exception of C++ that nobody caught"
 			}
+			if x.Thrown = c.thrown(frames); x.Thrown != nil {
+				x.What = "an exception of C++ that nobody caught, " + x.Thrown.text()
+			}
+		}
+		if what := rustPanic(frames); what != "" && x.Message == "" {
+			x.What = what
+		}
+		if c.p.System.OS != "windows" && strings.HasPrefix(x.What, overflow) {
+			x.What += c.recursion(frames)
 		}
 	}
 	return x
@@ -113,137 +125,6 @@ func where(frames []Frame, gaveUp bool) *Frame {
 		return &frames[0]
 	}
 	return nil
-}
-
-// lowest is where the first page that a process may map begins, as a rule: what
-// lies below is a null pointer and an offset.
-const lowest = 64 << 10
-
-// near is how far below the stack pointer a stack that overflows is touched, in
-// bytes.
-const near = 1 << 20
-
-// linuxFault says what a signal means.
-func linuxFault(p *snapshot.Process, t *snapshot.Thread, e *snapshot.Exception) string {
-	code := int32(e.Code)
-	if code <= 0 && e.Signal != 0 {
-		return sentText(p, t, e)
-	}
-	switch e.Signal {
-	case signals.SEGV, signals.BUS:
-		return memoryFault(p, t, e)
-	case signals.FPE:
-		if s, ok := map[int32]string{1: "integer division by zero", 2: "integer overflow", 3: "floating-point division by zero",
-			4: "floating-point overflow", 5: "floating-point underflow", 6: "floating-point inexact result", 7: "floating-point invalid operation"}[code]; ok {
-			return s
-		}
-	case signals.ILL:
-		return "an instruction that the processor does not know"
-	case signals.TRAP:
-		return "a breakpoint or trap instruction"
-	case signals.SYS:
-		return "a system call that seccomp forbids"
-	}
-	return signals.Code(e.Signal, code)
-}
-
-// sentText says who sent a signal: a siginfo of that kind has the sender's PID
-// and UID after signal number, errno and code (sigaction(2)).
-func sentText(p *snapshot.Process, t *snapshot.Thread, e *snapshot.Exception) string {
-	at := 12
-	if p.Machine().PointerSize() == 8 {
-		at = 16
-	}
-	const siUser, siQueue, siTkill = 0, -1, -6
-	code := int32(e.Code)
-	if t == nil || len(t.Siginfo) < at+8 || code != siUser && code != siQueue && code != siTkill {
-		return signals.Code(e.Signal, code)
-	}
-	pid, uid := binary.LittleEndian.Uint32(t.Siginfo[at:]), binary.LittleEndian.Uint32(t.Siginfo[at+4:])
-	if int(pid) == p.PID && p.PID != 0 || len(p.Info.NSPID) > 0 && int(pid) == p.Info.NSPID[len(p.Info.NSPID)-1] {
-		return "the process sent it to itself"
-	}
-	return fmt.Sprintf("process %d of user %d sent it", pid, uid)
-}
-
-// memoryFault says what was wrong with an access.
-func memoryFault(p *snapshot.Process, t *snapshot.Thread, e *snapshot.Exception) string {
-	const mapErr, accErr, kernel = 1, 2, 0x80
-	if e.Code == kernel || !signals.HasAddress(e.Signal, int32(e.Code)) {
-		return "access to an address that no memory can have (not canonical)"
-	}
-	var pc, sp uint64
-	if t != nil {
-		pc, sp = t.Registers.PC(), t.Registers.SP()
-	}
-	access := "access to"
-	i := p.FindRegion(e.Addr)
-	switch {
-	case pc == e.Addr:
-		access = "call or jump to"
-	case i >= 0 && e.Code == accErr && p.Regions[i].Perm&(snapshot.Read|snapshot.Write) == snapshot.Read:
-		access = "write to"
-	}
-	if e.Signal == signals.BUS {
-		switch e.Code {
-		case 1:
-			return fmt.Sprintf("%s %#x, which is not aligned", access, e.Addr)
-		case 2:
-			return fmt.Sprintf("%s %#x, beyond the end of the mapped file%s", access, e.Addr, regionPath(p, i))
-		}
-		return fmt.Sprintf("memory error of the machine at %#x", e.Addr)
-	}
-	if overflows(p, e.Addr, sp) {
-		return fmt.Sprintf("stack overflow: %s %#x, below the thread's stack", access, e.Addr)
-	}
-	switch {
-	case e.Addr == 0:
-		return access + " 0x0: a null pointer"
-	case e.Addr < lowest:
-		return fmt.Sprintf("%s %#x: a null pointer plus %d", access, e.Addr, e.Addr)
-	case i < 0:
-		return fmt.Sprintf("%s %#x, where nothing is mapped", access, e.Addr)
-	}
-	perm := "memory that nobody may access"
-	switch g := &p.Regions[i]; {
-	case g.Perm&snapshot.Write != 0 && g.Perm&snapshot.Execute == 0:
-		perm = "memory of data"
-	case g.Perm&snapshot.Write == 0 && g.Perm&snapshot.Read != 0:
-		perm = "memory that is read-only"
-	}
-	return fmt.Sprintf("%s %#x, %s%s", access, e.Addr, perm, regionPath(p, i))
-}
-
-func regionPath(p *snapshot.Process, i int) string {
-	if i < 0 || p.Regions[i].Path == "" {
-		return ""
-	}
-	return " (" + base(p.Regions[i].Path) + ")"
-}
-
-// overflows tells whether an address lies just below a stack, near the stack
-// pointer.
-func overflows(p *snapshot.Process, addr, sp uint64) bool {
-	if sp == 0 || addr > sp+near || addr+near < sp {
-		return false
-	}
-	i := p.FindRegion(addr)
-	if i >= 0 && p.Regions[i].Perm&snapshot.Write != 0 {
-		return false
-	}
-	// The stack itself begins above, with no more than its guard between.
-	for k := range p.Regions {
-		g := &p.Regions[k]
-		if g.Addr > addr {
-			if g.Perm&snapshot.Write != 0 {
-				return g.Addr-addr <= near
-			}
-			if g.Addr-addr > near {
-				return false
-			}
-		}
-	}
-	return false
 }
 
 // windowsFault says what an exception code means (ntstatus.h). Of an access

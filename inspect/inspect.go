@@ -16,6 +16,7 @@ import (
 	"slices"
 
 	"procdump/image"
+	"procdump/inspect/wait"
 	"procdump/snapshot"
 	"procdump/symbols"
 	"procdump/unwind"
@@ -33,7 +34,8 @@ type Collected struct {
 	set      *image.Set
 	stacks   []unwind.Stack // of each thread
 	environ  []string
-	routines []routine // of a Go program
+	routines []routine   // of a Go program
+	waiting  *wait.Waits // what its threads wait for
 	warnings []string
 }
 
@@ -60,6 +62,7 @@ func Collect(p *snapshot.Process, set *image.Set, warnings []error) *Collected {
 		c.stacks = append(c.stacks, s)
 	}
 	c.goroutines(u, left)
+	c.waiting = wait.New(p, set, maxThreads)
 	// The vdso has no file to find its names in once the process goes on.
 	for _, im := range set.All() {
 		if path := im.Module.Path; path == "" || path[0] != '/' {
@@ -84,6 +87,7 @@ func (c *Collected) Report() *Report {
 	r := &Report{Version: Version, Process: processOf(p), System: systemOf(p), Dump: dumpOf(p), ThreadCount: len(p.Threads)}
 	r.Process.Environ = c.environ
 	r.Groups = c.groups(n)
+	r.Deadlocks = c.waits(r.Groups)
 	r.Goroutines = c.goroutineGroups(n)
 	r.Exception = c.exception(r)
 	r.Reason = reason(p, r)

@@ -40,6 +40,18 @@ func reason(p *snapshot.Process, r *Report) string {
 	if f := x.Frame; f != nil {
 		s += ", in " + place(f)
 	}
+	if len(r.Deadlocks) > 0 {
+		s += "; " + deadlocked(r)
+	}
+	return s
+}
+
+// deadlocked says that threads wait for each other.
+func deadlocked(r *Report) string {
+	s := "deadlock: " + r.Deadlocks[0].Text
+	if n := len(r.Deadlocks) - 1; n > 0 {
+		s += "; and " + plural(n, "more deadlock")
+	}
 	return s
 }
 
@@ -64,6 +76,9 @@ func calm(p *snapshot.Process, r *Report) string {
 	threads := plural(r.ThreadCount, "thread")
 	if len(r.Groups) < r.ThreadCount && len(r.Groups) > 0 {
 		threads += fmt.Sprintf(" with %s", plural(len(r.Groups), "different stack"))
+	}
+	if len(r.Deadlocks) > 0 {
+		threads += "; " + deadlocked(r)
 	}
 	if p.Info.Kind == KindLive {
 		return fmt.Sprintf("%s (%d) is running: %s", r.Process.Name, r.Process.PID, threads)

@@ -25,6 +25,8 @@ type Report struct {
 	// Groups are the threads, those with equal stacks together: first the one
 	// that the dump is about, then those that used most processor time.
 	Groups []Group `json:"groups"`
+	// Deadlocks are threads that wait for each other.
+	Deadlocks []Deadlock `json:"deadlocks,omitempty"`
 	// Goroutines are those of a Go program, nil of others.
 	Goroutines *Goroutines `json:"goroutines,omitempty"`
 
@@ -90,6 +92,10 @@ type Exception struct {
 	Address *Address `json:"address,omitempty"`
 	// What is what happened in words, without the place.
 	What string `json:"what"`
+	// Access is what the instruction at a fault did, nil if it is not known.
+	Access *Access `json:"access,omitempty"`
+	// Thrown is the exception of C++ that ended the program.
+	Thrown *Thrown `json:"thrown,omitempty"`
 	// Message is what the program said before it gave up: a failed assertion,
 	// what the allocator found.
 	Message string `json:"message,omitempty"`
@@ -148,6 +154,7 @@ type Thread struct {
 	// Processor time in microseconds; 0 if it is not known.
 	CPUMicros   int64  `json:"cpuMicros,omitempty"`
 	WaitChannel string `json:"waitChannel,omitempty"` // where in the kernel it waits
+	Wait        *Wait  `json:"wait,omitempty"`        // what for
 	Goroutine   uint64 `json:"goroutine,omitempty"`   // that it runs
 }
 

@@ -23,6 +23,21 @@ func (f *facts) add(name, value string) {
 
 const maxArgs = 2000 // characters of a command line
 
+const maxDeadlocks = 5
+
+// accessText is the instruction at a fault, and the register that it had the bad
+// address from.
+func accessText(a *inspect.Access) string {
+	if a == nil {
+		return ""
+	}
+	held := ""
+	if a.Register != "" {
+		held = fmt.Sprintf("%s was %#x", a.Register, uint64(a.Value))
+	}
+	return page.Join("; ", a.Instruction, held)
+}
+
 // Facts are what is known of the process, of what happened to it and of its
 // dump, in words.
 func Facts(r *inspect.Report) []Fact {
@@ -35,6 +50,14 @@ func Facts(r *inspect.Report) []Fact {
 			signal += fmt.Sprintf(", address %#x", uint64(*x.Address))
 		}
 		f.add("Exception", page.Join(": ", signal, x.What))
+		f.add("Access", accessText(x.Access))
+	}
+	for i := range r.Deadlocks {
+		if i == maxDeadlocks {
+			f.add("Deadlock", fmt.Sprintf("… and %d more", len(r.Deadlocks)-i))
+			break
+		}
+		f.add("Deadlock", r.Deadlocks[i].Text)
 	}
 	who := fmt.Sprintf("%s (%d)", q.Name, q.PID)
 	if q.PID == 0 {

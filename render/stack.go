@@ -17,6 +17,7 @@ const (
 	maxOthers      = 25 // frames of another
 	maxNamed       = 12 // threads that are named of a group
 	maxCycle       = 4  // frames of a recursion that is recognised
+	maxWaits       = 4  // different things that threads of a group wait for
 	fewestRepeated = 3  // times that it must repeat
 )
 
@@ -64,7 +65,7 @@ func groupTitle(g *inspect.Group, crashed bool) string {
 	if first.CPUMicros > 0 && !first.Blamed {
 		busiest = fmt.Sprintf("the busiest used %s", Duration(first.CPUMicros))
 	}
-	return page.Join("; ", who+": "+page.List(names, maxNamed), note, busiest)
+	return page.Join("; ", who+": "+page.List(names, maxNamed), note, GroupWaits(g), busiest)
 }
 
 // ThreadName is a thread's id and name.
@@ -82,11 +83,54 @@ func ThreadFacts(t *inspect.Thread) string {
 	if w := t.WaitChannel; w != "" && w != "0" {
 		waits = "in the kernel's " + w
 	}
+	if t.Wait != nil {
+		waits = waitText(t.Wait)
+	}
 	goroutine := ""
 	if t.Goroutine != 0 {
 		goroutine = fmt.Sprintf("goroutine %d", t.Goroutine)
 	}
 	return page.Join(", ", t.Signal, goroutine, states[t.State], waits, used)
+}
+
+// waitText says what a thread waits for.
+func waitText(w *inspect.Wait) string {
+	s := w.Text
+	if w.Kind != "call" {
+		s = "waits for " + s
+	}
+	if w.Forever {
+		s += " (deadlock)"
+	}
+	return s
+}
+
+// GroupWaits says what threads with equal stacks wait for: all for the same, or
+// how many for what, and first of all those of a deadlock.
+func GroupWaits(g *inspect.Group) string {
+	count := map[string]int{}
+	var first, others []string
+	for i := range g.Threads {
+		w := g.Threads[i].Wait
+		if w == nil {
+			continue
+		}
+		text := waitText(w)
+		count[text]++
+		switch {
+		case w.Forever:
+			first = append(first, fmt.Sprintf("%d %s", g.Threads[i].TID, text))
+		case count[text] == 1:
+			others = append(others, text)
+		}
+	}
+	if len(first) == 0 && len(others) == 1 && count[others[0]] == len(g.Threads) {
+		return "all: " + others[0]
+	}
+	for i, text := range others {
+		others[i] = fmt.Sprintf("%d: %s", count[text], text)
+	}
+	return page.List(slices.Concat(first, others), maxWaits)
 }
 
 func (p *report) frames(g *inspect.Group, limit int) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -68,6 +69,15 @@ NOINLINE int endless(volatile char *above)
 	return n;
 }
 
+NOINLINE List *chase(List *l)
+{
+	return l->next;
+}
+
+struct Failure : std::logic_error {
+	Failure() : std::logic_error("it is derived") {}
+};
+
 static const int constant[1024] = {1, 2, 3};
 
 template <typename T> struct Ways {
@@ -95,7 +105,22 @@ template <typename T> struct Ways {
 			zero = depth / zero;
 		else if (way == "readonly")
 			*const_cast<volatile int *>(&constant[5]) = 3;
-		else if (way == "free") {
+		else if (way == "offset")
+			last.next = chase(last.next);
+		else if (way == "wild")
+			zero = *(volatile int *)(0x4141414141414140 + zero);
+		else if (way == "number")
+			throw 42;
+		else if (way == "text")
+			throw "out of cheese";
+		else if (way == "derived")
+			throw Failure();
+		else if (way == "freed") {
+			const long mib = 1 << 20;
+			char *p = (char *)mmap(nullptr, 3 * mib, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			munmap(p + mib, mib);
+			zero = *(volatile char *)(p + mib + mib / 2);
+		} else if (way == "free") {
 			void *volatile p = malloc(24);
 			free(p);
 			free(p);

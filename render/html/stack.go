@@ -136,7 +136,9 @@ func newGroup(g *inspect.Group) group {
 		out.Who = page.Join(" ", render.ThreadName(first), "and others")
 	}
 	if len(g.Threads) > 1 && out.CPUMicros > 0 {
-		out.Facts = render.Duration(out.CPUMicros) + " of processor time"
+		out.Facts = page.Join("; ", render.GroupWaits(g), render.Duration(out.CPUMicros)+" of processor time")
+	} else if len(g.Threads) > 1 {
+		out.Facts = render.GroupWaits(g)
 	}
 	return out
 }

@@ -1,0 +1,224 @@
+package wait
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"procdump/arch"
+	"procdump/snapshot"
+)
+
+// before and after are how many bytes round a futex are kept: the lock that it
+// is part of.
+// least is how many must be there.
+const before, after, least = 16, 32, 12
+
+// futex is a word that a thread waits for to change, and what lies round it.
+type futex struct {
+	addr uint64
+	pi   bool // with priority inheritance: the word is its holder
+	near [before + after]byte
+	have bool
+}
+
+// Operations of futex(2) that wait; the others of the number are flags.
+const (
+	opMask     = 0x7f
+	opWait     = 0
+	opLockPI   = 6
+	opBitset   = 9
+	opRequeue  = 11
+	opLockPI2  = 13
+	ownerMask  = 0x3fffffff // FUTEX_TID_MASK
+	ownerEnded = 0x40000000 // FUTEX_OWNER_DIED
+)
+
+// futexOf returns the futex that a call waits for, or nil. What was restarted
+// may be one, too: it has the same arguments.
+func (w *Waits) futexOf(c *Call) *futex {
+	if c.Name != "futex" && c.Name != "futex_time64" && c.Name != restarted {
+		return nil
+	}
+	f := &futex{addr: c.Args[0]}
+	switch c.Args[1] & opMask {
+	case opLockPI, opLockPI2:
+		f.pi = true
+	case opWait, opBitset, opRequeue:
+	default:
+		return nil
+	}
+	// The lock may begin or end its memory.
+	for back := before; back >= 0 && !f.have; back -= 4 {
+		n, _ := w.memory.ReadMemory(f.near[before-back:], f.addr-uint64(back))
+		f.have = n >= back+least
+	}
+	return f
+}
+
+// at is the 32-bit word so many bytes from the futex.
+func (f *futex) at(off int) uint32 { return binary.LittleEndian.Uint32(f.near[before+off:]) }
+
+// waiting are functions of the C library and what a thread waits for in them.
+var waiting = []struct{ part, kind string }{
+	{"pthread_mutex_", Mutex}, {"lll_mutex_lock", Mutex}, {"__cxa_guard_acquire", Once}, {"pthread_once", Once},
+	{"pthread_rwlock_", RWLock}, {"pthread_cond_", Condition}, {"cnd_", Condition}, {"mtx_", Mutex},
+	{"sem_wait", Semaphore}, {"sem_timedwait", Semaphore}, {"sem_clockwait", Semaphore}, {"pthread_join", Thread},
+	{"pthread_timedjoin", Thread}, {"pthread_clockjoin", Thread}, {"thrd_join", Thread}, {"pthread_barrier_wait", Barrier},
+}
+
+// kindOf tells by the innermost functions what a thread waits for, "" if it is
+// in none of those that are known.
+func kindOf(functions []string) string {
+	const most = 6
+	low := ""
+	for _, f := range functions[:min(len(functions), most)] {
+		for _, k := range waiting {
+			if strings.Contains(f, k.part) {
+				return k.kind
+			}
+		}
+		// All locks of the library go by this; it says nothing of those above.
+		if strings.Contains(f, "lll_lock_wait") {
+			low = Library
+		}
+	}
+	return low
+}
+
+// lock says which lock a thread waits for, and who holds it.
+func (w *Waits) lock(c *Call, f *futex, kind string) *Wait {
+	out := &Wait{Kind: kind, Call: c.Name, Addr: f.addr}
+	if kind == "" {
+		out.Kind = Futex
+	}
+	note := ""
+	switch {
+	case f.pi:
+		if kind == "" {
+			out.Kind = Mutex
+		}
+		note = w.holder(out, f.at(0)&ownerMask, f.have && f.at(0)&ownerEnded != 0)
+	case !f.have:
+	case kind == Mutex, kind == Library:
+		note = w.mutexHolder(out, f)
+	case kind == RWLock:
+		note = w.rwlock(out, f)
+	case kind == Thread:
+		if tid, ok := w.threads[f.at(0)]; ok {
+			out.Owner = tid
+			out.Text = fmt.Sprintf("the end of thread %d", tid)
+			return out
+		}
+		out.Text = "the end of a thread"
+		return out
+	}
+	switch out.Kind {
+	case Condition:
+		out.Text = fmt.Sprintf("a condition variable (futex %#x)", out.Addr)
+	case Barrier, Once:
+		out.Text = fmt.Sprintf("%s (futex %#x)", map[string]string{Barrier: "a barrier", Once: "an initialisation by another thread"}[out.Kind], out.Addr)
+	case RWLock:
+		out.Text = "a rwlock"
+		if out.Addr != f.addr || note != "" {
+			out.Text = fmt.Sprintf("rwlock %#x", out.Addr)
+		}
+	default:
+		out.Text = fmt.Sprintf("%s %#x", out.Kind, out.Addr)
+	}
+	out.Text += note
+	return out
+}
+
+// holder notes who holds a lock, by the number that the process has for it.
+func (w *Waits) holder(out *Wait, number uint32, ended bool) string {
+	tid, known := w.threads[number]
+	switch {
+	case number == 0:
+		return ""
+	case ended || !known:
+		return fmt.Sprintf(", held by thread %d, which has ended", number)
+	}
+	out.Owner = tid
+	return fmt.Sprintf(", held by thread %d", tid)
+}
+
+// mutexHolder finds the holder of a mutex, struct __pthread_mutex_s of glibc
+// (sysdeps/nptl/bits/struct_mutex.h):
+//
+//	0  int lock: the futex; of robust ones the holder
+//	4  unsigned count
+//	8  int owner
+//	12 unsigned nusers, 16 int kind (amd64)
+//
+// and of a lock of stdio, _IO_lock_t {int lock, count; void *owner}, whose owner
+// is a thread pointer.
+func (w *Waits) mutexHolder(out *Wait, f *futex) string {
+	const few = 2 // of a lock that is no thread's number: free, held, held and waited for
+	if n := f.at(0) & ownerMask; n > few {
+		if _, ok := w.threads[n]; ok || f.at(0)&ownerEnded != 0 {
+			return w.holder(out, n, f.at(0)&ownerEnded != 0)
+		}
+	}
+	tls := uint64(f.at(8))
+	if w.p.Machine().PointerSize() == 8 {
+		tls |= uint64(f.at(12)) << 32
+	}
+	if tid, ok := w.byTLS[tls]; ok && tls != 0 {
+		out.Owner = tid
+		return fmt.Sprintf(", held by thread %d", tid)
+	}
+	if _, ok := w.threads[f.at(8)]; !ok {
+		const mostUsers, mostKind = 1 << 16, 1 << 10
+		glibc := f.at(0) == 2 && f.at(12) > 0 && f.at(12) < mostUsers && f.at(16) < mostKind && w.p.Machine() == arch.AMD64
+		if out.Kind == Library || !glibc {
+			return "" // others have no owner there
+		}
+	}
+	return w.holder(out, f.at(8), false)
+}
+
+// rwlock finds a lock of many readers, struct __pthread_rwlock_arch_t of glibc
+// from 2.25 (sysdeps/nptl/bits/struct_rwlock.h), and who writes under it:
+//
+//	0   readers: bit 0: a writer's turn, bit 1: held by a writer; readers from bit 3 on
+//	8   futex that readers, and a writer before readers, wait for
+//	12  futex that writers wait for
+//	24  number of the writer; on i386 it is at 28
+func (w *Waits) rwlock(out *Wait, f *futex) string {
+	writer := 24
+	if w.p.Machine() == arch.I386 {
+		writer = 28
+	}
+	const turn, locked, readerShift, mostReaders = 1, 2, 3, 1 << 16
+	for _, futexAt := range []int{8, 12} {
+		readers, holder := f.at(-futexAt), f.at(writer-futexAt)
+		if _, ok := w.threads[holder]; ok && readers&(turn|locked) != 0 {
+			out.Addr = f.addr - uint64(futexAt)
+			return w.holder(out, holder, false)
+		}
+	}
+	for _, futexAt := range []int{8, 12} {
+		readers := f.at(-futexAt)
+		if n := readers >> readerShift; n > 0 && n < mostReaders && readers&turn == 0 && f.at(writer-futexAt) == 0 {
+			out.Addr = f.addr - uint64(futexAt)
+			return fmt.Sprintf(", held by %d readers", n)
+		}
+	}
+	return ""
+}
+
+// ownNumber is the number that a process in a container has for a thread: glibc
+// keeps it in struct pthread, behind the thread pointer. The main thread's is
+// known.
+func (w *Waits) ownNumber(t *snapshot.Thread, tls uint64, main int) uint32 {
+	if t.TID == w.p.PID {
+		return uint32(main)
+	}
+	off := map[arch.Machine]uint64{arch.AMD64: 0x2d0, arch.I386: 0x68}[w.p.Machine()]
+	b := make([]byte, 4)
+	if n, _ := w.memory.ReadMemory(b, tls+off); off == 0 || n < len(b) {
+		return uint32(t.TID)
+	}
+	return binary.LittleEndian.Uint32(b)
+}
