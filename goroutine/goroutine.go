@@ -6,7 +6,7 @@
 // (runtime.allgs) is found among its variables by what it must look like, and
 // where a field of struct g lies, which changes with Go's versions
 // (runtime/runtime2.go), is found by what the goroutines at hand hold. Programs
-// of Go 1.20 and later, on amd64 and i386, are known. A dump must hold the
+// of Go 1.20 and later, on amd64, i386 and (not tried yet) arm64, are known. A dump must hold the
 // program's variables and heap; mini dumps do not.
 package goroutine
 
@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 
+	"procdump/arch"
 	"procdump/image"
 	"procdump/image/pclntab"
 	"procdump/snapshot"
@@ -61,8 +62,9 @@ type Goroutine struct {
 	Created, Start uint64
 	Stack          snapshot.Range
 	// Where it goes on: of one that runs, where it was when it last left its
-	// stack. FP is 0 if it is not known.
-	PC, SP, FP uint64
+	// stack. FP is 0 if it is not known, and LR, the link register, if it holds
+	// no return address or the machine has none.
+	PC, SP, FP, LR uint64
 	// TID is the thread that runs it, 0 if none does.
 	TID int
 	// OnThread tells that the thread is on the goroutine's stack now.
@@ -182,9 +184,12 @@ func (f *finder) goroutine(at uint64) (Goroutine, bool) {
 	if l.bp > 0 {
 		g.FP = f.at(b, l.bp)
 	}
+	if f.p.Machine() == arch.ARM64 {
+		g.LR = f.at(b, l.lr)
+	}
 	if g.Status == Syscall {
 		if sp, pc := f.at(b, l.syscallSP), f.at(b, l.syscallSP+1); g.Stack.Contains(sp) && pc != 0 {
-			g.SP, g.PC, g.FP = sp, pc, 0
+			g.SP, g.PC, g.FP, g.LR = sp, pc, 0, 0
 			if l.syscallBP > 0 {
 				g.FP = f.at(b, l.syscallBP)
 			}

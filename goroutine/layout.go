@@ -25,6 +25,7 @@ const (
 type layout struct {
 	gobuf                int // words of sched
 	bp                   int // 0: none
+	lr                   int
 	syscallSP, syscallBP int // the program counter follows the former
 	status, goid         int // in bytes
 	since, reason        int // in bytes
@@ -42,6 +43,7 @@ func layouts(word int) []layout {
 	var all []layout
 	for _, v := range []struct{ gobuf, syscalls int }{{6, 3}, {7, 3}, {7, 2}} {
 		l := layout{gobuf: v.gobuf, syscallSP: gSchedSP + v.gobuf}
+		l.lr = l.syscallSP - 2
 		if word == 8 { // i386 keeps no frame pointers
 			l.bp = l.syscallSP - 1
 			if v.syscalls == 3 {

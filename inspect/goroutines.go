@@ -83,7 +83,7 @@ func (c *Collected) goroutines(u *unwind.Unwinder, limit int) {
 // runs it, or nil.
 func (c *Collected) goroutineStack(u *unwind.Unwinder, g *goroutine.Goroutine, thread *unwind.Stack, limit int) unwind.Stack {
 	if thread == nil {
-		return u.Resume(g.PC, g.SP, g.FP, limit)
+		return u.Resume(g.PC, g.SP, g.FP, g.LR, limit)
 	}
 	// The thread is on it, or in a signal handler that has interrupted it.
 	if i := slices.IndexFunc(thread.Frames, func(f unwind.Frame) bool { return g.Stack.Contains(f.SP) }); i >= 0 {
@@ -91,7 +91,7 @@ func (c *Collected) goroutineStack(u *unwind.Unwinder, g *goroutine.Goroutine, t
 		s.Frames = thread.Frames[i:]
 		return s
 	}
-	s := u.Resume(g.PC, g.SP, g.FP, limit)
+	s := u.Resume(g.PC, g.SP, g.FP, g.LR, limit)
 	if thread.Switched && len(s.Frames) > 0 {
 		frames := s.Frames
 		// The place of the switch has a function of its own that nobody calls.

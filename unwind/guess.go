@@ -14,12 +14,24 @@ func (u *Unwinder) guess(cur *walk, why ending) (walk, ending) {
 	}
 	word := uint64(u.m.word)
 	// A call to where no code is has put its return address on top.
-	if cur.frame.Exact && !u.code(cur.pc) {
+	if u.m.link != 0 {
+		if next, ok := u.linked(cur, sp); ok {
+			return next, goesOn
+		}
+	} else if cur.frame.Exact && !u.code(cur.pc) {
 		if ret, ok := u.word(sp); ok && u.returns(ret) {
 			return u.guessed(cur, ret, sp+word, ByCall), goesOn
 		}
 	}
-	if next, ok := u.framePointer(cur, sp); ok {
+	// The chain of arm64's frame records ends so (AAPCS64, 6.4.6).
+	if fp, ok := cur.get(uint64(u.m.fp)); u.m.link != 0 && ok && fp == 0 && !cur.link {
+		return walk{}, outermost
+	}
+	next, ok := u.framePointer(cur, sp)
+	switch {
+	case ok && next.pc == 0:
+		return next, outermost
+	case ok:
 		return next, goesOn
 	}
 	for i := range uint64(maxScan) {
@@ -34,8 +46,10 @@ func (u *Unwinder) guess(cur *walk, why ending) (walk, ending) {
 			}
 			break
 		}
-		if u.returns(ret) {
-			return u.guessed(cur, ret, at+word, ByScan), goesOn
+		if ret = u.plain(ret); u.returns(ret) {
+			next := u.guessed(cur, ret, at+word, ByScan)
+			u.recordBelow(&next, at)
+			return next, goesOn
 		}
 	}
 	return walk{}, why
@@ -43,7 +57,7 @@ func (u *Unwinder) guess(cur *walk, why ending) (walk, ending) {
 
 // guessed is the frame of a caller whose return address was found below sp.
 func (u *Unwinder) guessed(cur *walk, ret, sp uint64, how How) walk {
-	next := walk{registers: cur.registers, frame: Frame{How: how}}
+	next := walk{registers: cur.registers, frame: Frame{How: how}, loose: u.m.link != 0}
 	next.pc = ret
 	next.set(u.m.sp, u.m.trim(sp))
 	return next
@@ -58,10 +72,14 @@ func (u *Unwinder) framePointer(cur *walk, sp uint64) (walk, bool) {
 		return walk{}, false
 	}
 	ret, ok := u.word(fp + word)
-	if !ok || !u.returns(ret) {
+	if !ok {
 		return walk{}, false
 	}
 	caller, _ := u.word(fp)
+	ret = u.plain(ret)
+	if first := u.m.link != 0 && ret == 0 && caller == 0; !first && !u.returns(ret) && !u.recorded(ret) {
+		return walk{}, false
+	}
 	next := u.guessed(cur, ret, fp+2*word, ByFramePointer)
 	next.set(u.m.fp, caller)
 	return next, true
@@ -69,6 +87,10 @@ func (u *Unwinder) framePointer(cur *walk, sp uint64) (walk, bool) {
 
 // returns tells whether an address follows a call instruction in code.
 func (u *Unwinder) returns(addr uint64) bool {
+	if u.m.link != 0 {
+		i, ok := u.instruction(addr - 4)
+		return ok && addr%4 == 0 && u.code(addr-1) && i.calls()
+	}
 	const longest = 7
 	if addr < longest || !u.code(addr-1) {
 		return false

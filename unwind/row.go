@@ -33,6 +33,7 @@ type row struct {
 	// symbols tells that the row is a symbol file's, and last that it is of code
 	// that nobody calls.
 	symbols, last bool
+	signed        bool // the return address has a pointer authentication code
 }
 
 // maxRemembered bounds DW_CFA_remember_state.
@@ -169,6 +170,8 @@ func (p *program) instruction(r *reader, op byte) bool {
 	case 0x16: // DW_CFA_val_expression
 		reg := r.uleb()
 		p.setRule(reg, rule{kind: isExpression, expr: r.bytes(r.uleb())})
+	case 0x2c, 0x2d: // DW_CFA_AARCH64_negate_ra_state_with_pc, DW_CFA_AARCH64_negate_ra_state
+		p.signed = !p.signed
 	case 0x2e: // DW_CFA_GNU_args_size
 		r.uleb()
 	case 0x2f: // DW_CFA_GNU_negative_offset_extended

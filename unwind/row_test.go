@@ -79,7 +79,7 @@ func TestRows(t *testing.T) {
 		{name: "values", code: []byte{0x14, 3, 2, 0x15, 12, 0x7f}, reg: 7, off: 8, rules: rules{3: {kind: isOffset, off: -16}, 12: {kind: isOffset, off: 8}}},
 		{name: "other register", code: []byte{0x09, 3, 12, 0x07, 6, 0x08, 12}, reg: 7, off: 8,
 			rules: rules{3: {kind: inRegister, off: 12}, 6: {kind: undefined}, 12: {kind: sameValue}}},
-		{name: "vector registers", code: []byte{0x05, 17, 2, 0x06, 40, 0x2e, 16}, reg: 7, off: 8},
+		{name: "vector registers", code: []byte{0x05, 64, 2, 0x06, 40, 0x2e, 16}, reg: 7, off: 8},
 		{name: "cut off", code: []byte{0x0c}, broken: true},
 		{name: "nothing to restore", code: []byte{0x0b}, broken: true},
 		{name: "unknown", code: []byte{0x3f}, broken: true},

@@ -182,7 +182,7 @@ func (c *cie) augment(letters string, r *reader) {
 			r.u8()
 		case 'S':
 			c.signal = true
-		case 'B':
+		case 'B', 'G': // of arm64: signed with key B; the stack's memory is tagged
 		default:
 			return
 		}

@@ -2,6 +2,8 @@ package unwind
 
 import (
 	"bytes"
+
+	"procdump/arch"
 )
 
 // trampoline is code that signal handlers return to, and where it finds the
@@ -15,21 +17,29 @@ type trampoline struct {
 }
 
 // trampolines are known by their code where there is no call frame information
-// for them: musl's and Go's. The kernel's layout of a signal's frame is in
-// arch/x86/include/asm/sigframe.h; the handler's return has taken its first word.
-var trampolines = map[int][]trampoline{
-	8: {
+// for them: musl's, Go's and that of arm64's vdso. The kernel's layout of a
+// signal's frame is in arch/x86/include/asm/sigframe.h, where the handler's
+// return has taken its first word, and in arch/arm64/kernel/signal.c.
+var trampolines = map[arch.Machine][]trampoline{
+	arch.AMD64: {
 		// mov $__NR_rt_sigreturn, %rax; syscall. Above the stack pointer lies
 		// struct ucontext: flags, link, stack_t of 24 bytes, sigcontext.
 		{code: []byte{0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05}, context: 40},
 	},
-	4: {
+	arch.I386: {
 		// mov $__NR_rt_sigreturn, %eax; int $0x80. Above: signal number,
 		// pointers to siginfo and to ucontext (flags, link, 12 bytes, sigcontext).
 		{code: []byte{0xb8, 0xad, 0, 0, 0, 0xcd, 0x80}, context: 8, through: true},
 		// pop %eax; mov $__NR_sigreturn, %eax; int $0x80. Above: signal
 		// number, sigcontext.
 		{code: []byte{0x58, 0xb8, 0x77, 0, 0, 0, 0xcd, 0x80}, context: 4},
+	},
+	arch.ARM64: {
+		// mov x8, #__NR_rt_sigreturn; svc #0. Above: siginfo of 128 bytes,
+		// struct ucontext: flags, link, stack_t of 24 bytes, room for 1024
+		// signals, and at the next multiple of 16 sigcontext
+		// (arch/arm64/include/uapi/asm/ucontext.h).
+		{code: []byte{0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4}, context: 128 + 176},
 	},
 }
 
@@ -45,7 +55,7 @@ func (u *Unwinder) stepSignal(cur *walk) (next walk, ok bool) {
 	}
 	var code [16]byte
 	n := u.read(code[:], cur.pc)
-	for _, t := range trampolines[m.word] {
+	for _, t := range trampolines[u.p.Machine()] {
 		if n < len(t.code) || !bytes.Equal(code[:len(t.code)], t.code) {
 			continue
 		}
@@ -57,7 +67,7 @@ func (u *Unwinder) stepSignal(cur *walk) (next walk, ok bool) {
 			}
 			at = p + realContext
 		}
-		next.frame = Frame{How: ByContext, Exact: true}
+		next.frame, next.link = Frame{How: ByContext, Exact: true}, true
 		for i, reg := range m.context {
 			v, ok := u.word(m.trim(at + uint64(i*m.word)))
 			switch {

@@ -13,7 +13,9 @@ func (u *Unwinder) apply(cur *walk, r *row) (next walk, end ending, ok bool) {
 		return next, outermost, true
 	}
 	var cfa uint64
-	if r.cfaExpr != nil {
+	if cur.loose && r.cfaExpr == nil && r.cfaReg == uint64(m.sp) {
+		cfa, ok = cur.recordCFA(m, r)
+	} else if r.cfaExpr != nil {
 		cfa, ok = u.expression(r.cfaExpr, &cur.registers, nil)
 	} else if cfa, ok = cur.get(r.cfaReg); ok {
 		cfa = m.trim(cfa + uint64(r.cfaOff))
@@ -22,7 +24,7 @@ func (u *Unwinder) apply(cur *walk, r *row) (next walk, end ending, ok bool) {
 		return next, noStack, false
 	}
 	next.registers = cur.registers
-	next.frame = Frame{How: ByCFI, Exact: r.signal}
+	next.frame, next.link = Frame{How: ByCFI, Exact: r.signal}, r.signal
 	next.set(m.sp, cfa)
 	for i := range m.columns {
 		if k := r.rules[i].kind; k == unspecified || k == sameValue {
@@ -35,11 +37,27 @@ func (u *Unwinder) apply(cur *walk, r *row) (next walk, end ending, ok bool) {
 		}
 	}
 	v, ok := u.value(&r.rules[r.ra], &cur.registers, cfa)
+	if k := r.rules[r.ra].kind; m.link != 0 && int(r.ra) == m.link && (k == unspecified || k == sameValue) {
+		if !cur.link { // it has called without saving its own: nobody called it
+			return next, outermost, true
+		}
+		v, ok = cur.get(r.ra)
+	}
 	if !ok {
 		return next, noStack, false
 	}
-	next.pc = v
+	if next.pc = v; r.signed {
+		next.pc = u.plain(v)
+	}
 	return next, goesOn, true
+}
+
+// recordCFA is the CFA of a function whose stack pointer is not known: its frame
+// pointer points to where it has saved its caller's.
+func (cur *walk) recordCFA(m *machine, r *row) (uint64, bool) {
+	fp, ok := cur.get(uint64(m.fp))
+	saved := &r.rules[m.fp]
+	return m.trim(fp - uint64(saved.off)), ok && saved.kind == atOffset
 }
 
 // value is a register of the caller.
@@ -95,12 +113,16 @@ func (u *Unwinder) stepGo(cur *walk, im *image.Image, pc uint64) (next walk, end
 		return next, goesOn, false
 	}
 	m := u.m
-	word := uint64(m.word)
-	ret := m.trim(sp + uint64(delta))
 	// Functions that the runtime has called from a signal handler in the place of
 	// code that stood there.
 	injected := f.Name == "runtime.sigpanic" || f.Name == "runtime.asyncPreempt"
-	next.registers, next.frame = cur.registers, Frame{How: ByGo, Exact: injected}
+	next.registers, next.frame, next.link = cur.registers, Frame{How: ByGo, Exact: injected}, injected
+	if m.link != 0 {
+		end, ok = u.linkedGo(cur, &next, uint64(delta), injected)
+		return next, end, ok
+	}
+	word := uint64(m.word)
+	ret := m.trim(sp + uint64(delta))
 	if next.pc, ok = u.word(ret); !ok {
 		return next, noStack, true
 	}

@@ -20,7 +20,8 @@ func (u *Unwinder) symbolRow(im *image.Image, pc uint64) *row {
 	if rules == nil {
 		return nil
 	}
-	r := &row{ra: uint64(u.m.ra), symbols: true}
+	// A symbol file does not say that a return address of arm64 is signed.
+	r := &row{ra: uint64(u.m.ra), symbols: true, signed: u.m.link != 0}
 	// dump_syms leaves out that a return address is undefined.
 	if calls := f.Lookup(pc - im.Module.Addr); len(calls) > 0 {
 		r.last = slices.Contains(outermostFunctions, calls[len(calls)-1].Name)
@@ -56,16 +57,12 @@ func (u *Unwinder) symbolRow(im *image.Image, pc uint64) *row {
 	return r
 }
 
-// scratch are the registers that a function need not keep for its caller, by the
-// size of a word: rax, rdx, rcx, rsi, rdi, r8-r11; eax, ecx, edx.
-var scratch = map[int][]int{8: {0, 1, 2, 4, 5, 8, 9, 10, 11}, 4: {0, 1, 2}}
-
 // stepSymbols finds the caller by a symbol file's row. dump_syms leaves out what
 // it has no words for, such as how a function that aligns its stack has saved
 // where it was: a rule that needs a register that is lost leads nowhere.
 func (u *Unwinder) stepSymbols(cur *walk, r *row) (walk, ending) {
 	if !cur.frame.Exact {
-		for _, n := range scratch[u.m.word] {
+		for _, n := range u.m.scratch {
 			cur.forget(n)
 		}
 	}

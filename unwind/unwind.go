@@ -8,7 +8,7 @@
 // all this is missing, by frame pointers and at last by whatever on the stack
 // looks like a return address. Frames found in the latter ways are marked.
 //
-// Stacks of amd64 and i386 threads are known. An Unwinder is for one goroutine
+// Stacks of amd64, i386 and arm64 threads are known. An Unwinder is for one goroutine
 // at a time. Whatever the dump holds, it ends in bounded time.
 package unwind
 
@@ -29,18 +29,19 @@ const (
 	ByCFI                     // call frame information
 	ByGo                      // the table of Go's runtime
 	ByContext                 // the registers that the kernel saved when it called a signal handler
-	ByCall                    // the address on top of the stack, below a call to where no code is
+	ByCall                    // the return address of a call to where no code is
+	ByLink                    // the link register, after a call of what seems to be this function
 	ByFramePointer            // the chain of frame pointers
 	ByScan                    // it looked like a return address
 )
 
 // String returns a word for who reads a report.
 func (h How) String() string {
-	return [...]string{"registers", "cfi", "go", "signal", "call", "frame-pointer", "scan"}[h]
+	return [...]string{"registers", "cfi", "go", "signal", "call", "link-register", "frame-pointer", "scan"}[h]
 }
 
 // Guess tells whether the frame may be none.
-func (h How) Guess() bool { return h == ByFramePointer || h == ByScan }
+func (h How) Guess() bool { return h >= ByLink }
 
 // Frame is one function's part of a stack.
 type Frame struct {
@@ -84,6 +85,7 @@ type Unwinder struct {
 	tables map[*image.Image]*tables
 	rows   map[uint64]*row // by address; nil: no call frame information
 	work   int             // what was spent of maxWork
+	auth   uint64          // bits of an address that may be a pointer authentication code
 }
 
 // maxWork bounds how much an Unwinder does for all stacks together: words that
@@ -99,16 +101,20 @@ func (u *Unwinder) spend(n int) bool {
 }
 
 // maxRows bounds how many addresses are remembered.
-const maxRows = 1 << 15
+const maxRows = 1 << 14
 
-// New returns an unwinder for a process. Other machines than amd64 and i386 are
-// errors.ErrUnsupported.
+// New returns an unwinder for a process. Other machines than amd64, i386 and
+// arm64 are errors.ErrUnsupported.
 func New(p *snapshot.Process, set *image.Set) (*Unwinder, error) {
 	m := machines[p.Machine()]
 	if m == nil {
 		return nil, fmt.Errorf("find stacks of %v threads: %w", p.Machine(), errUnsupported)
 	}
-	return &Unwinder{p: p, set: set, m: m, tables: map[*image.Image]*tables{}, rows: map[uint64]*row{}}, nil
+	u := &Unwinder{p: p, set: set, m: m, tables: map[*image.Image]*tables{}, rows: map[uint64]*row{}}
+	if p.Machine() == arch.ARM64 {
+		u.auth = authentication(p)
+	}
+	return u, nil
 }
 
 // Stack returns at most limit frames of a thread.
@@ -118,18 +124,23 @@ func (u *Unwinder) Stack(t *snapshot.Thread, limit int) Stack {
 		s.End = "the dump holds no registers of this thread"
 		return s
 	}
-	u.walk(&s, walk{registers: u.m.start(&t.Registers), frame: Frame{Exact: true}}, limit)
+	u.walk(&s, walk{registers: u.m.start(&t.Registers), frame: Frame{Exact: true}, link: true}, limit)
 	return s
 }
 
 // Resume returns at most limit frames of a stack that no thread is on: of what
-// will go on at pc with that stack pointer and, if it is not 0, frame pointer.
-func (u *Unwinder) Resume(pc, sp, fp uint64, limit int) Stack {
+// will go on at pc with that stack pointer and, if they are not 0, frame pointer
+// and link register.
+func (u *Unwinder) Resume(pc, sp, fp, lr uint64, limit int) Stack {
 	cur := walk{frame: Frame{How: ByGo}}
 	cur.pc = pc
 	cur.set(u.m.sp, sp)
 	if fp != 0 {
 		cur.set(u.m.fp, fp)
+	}
+	if lr != 0 && u.m.link != 0 {
+		cur.set(u.m.link, lr)
+		cur.link = true
 	}
 	// What has not begun goes on where its code begins, which nobody has called.
 	f := u.set.GoFunc(pc)
@@ -163,6 +174,12 @@ func (u *Unwinder) walk(s *Stack, cur walk, limit int) {
 type walk struct {
 	registers
 	frame Frame
+	// link tells that the link register may still hold the return address: no
+	// call of this frame has come between.
+	link bool
+	// loose tells that the stack pointer is somewhere between the frame before
+	// and this one.
+	loose bool
 }
 
 // ending is why a stack ends.
@@ -199,6 +216,13 @@ func (u *Unwinder) step(cur *walk) (walk, ending) {
 	if !u.spend(1) {
 		return walk{}, tooLong
 	}
+	// Call frame information of arm64's vdso, before Linux 5.8, leads past the
+	// function that was interrupted.
+	if u.m.link != 0 {
+		if next, ok := u.stepSignal(cur); ok {
+			return u.check(cur, next, goesOn)
+		}
+	}
 	pc := cur.frame.CodePC()
 	im := u.set.Find(pc)
 	if next, end, ok := u.stepGo(cur, im, pc); ok {
@@ -230,7 +254,9 @@ func (u *Unwinder) check(cur *walk, next walk, end ending) (walk, ending) {
 		return next, outermost
 	}
 	sp, ok := next.get(uint64(u.m.sp))
-	if !ok || sp <= cur.frame.SP && !cur.frame.Signal {
+	// A function that has not called another one may have nothing on the stack.
+	leaf := u.m.link != 0 && cur.link && sp == cur.frame.SP
+	if !ok || sp <= cur.frame.SP && !cur.frame.Signal && !leaf {
 		return next, damaged
 	}
 	if !next.frame.Exact && !u.code(next.pc-1) {

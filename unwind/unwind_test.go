@@ -217,7 +217,7 @@ func TestReturns(t *testing.T) {
 }
 
 func TestMachine(t *testing.T) {
-	p := &snapshot.Process{System: snapshot.System{Machine: arch.ARM64}}
+	p := &snapshot.Process{}
 	if _, err := New(p, image.NewSet(p, image.Options{})); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got %v", err)
 	}
@@ -228,15 +228,20 @@ func TestMachine(t *testing.T) {
 func FuzzStack(f *testing.F) {
 	s := &frameSection{}
 	s.fde(s.cie("zR", 0), 0x900000, true, 0x41, 0x0e, 16, 0x86, 2)
-	f.Add(s.b, words(0x900010, 0x900020, 0x401035, 0, 0), uint64(0x900004), uint64(testStack), false)
-	f.Add(s.b, words(testStack+16, 0x900012, testStack+64, 0x900012), uint64(0x900044), uint64(testStack), true)
-	f.Fuzz(func(t *testing.T, frames, stack []byte, pc, sp uint64, small bool) {
+	f.Add(s.b, words(0x900010, 0x900020, 0x401035, 0, 0), uint64(0x900004), uint64(testStack), byte(arch.AMD64))
+	f.Add(s.b, words(testStack+16, 0x900012, testStack+64, 0x900012), uint64(0x900044), uint64(testStack), byte(arch.I386))
+	f.Add(s.b, words(testStack+16, 0x900012, 0, 0), uint64(0x900044), uint64(testStack), byte(arch.ARM64))
+	f.Fuzz(func(t *testing.T, frames, stack []byte, pc, sp uint64, machine byte) {
 		u, p := processOf(t, "")
-		if small {
-			p.System.Machine = arch.I386
-			u.m = machines[arch.I386]
+		m := arch.Machine(machine)
+		if machines[m] == nil {
+			return
 		}
-		p.Memory = memory{testStack: stack, 0x900000: code, 0xa00000: frames}
+		p.System.Machine, u.m = m, machines[m]
+		if m == arch.ARM64 {
+			u.auth = authentication(p)
+		}
+		p.Memory = memory{testStack: stack, 0x900000: append(bytes.Clone(code), armCode()...), 0xa00000: frames}
 		p.Modules = append(p.Modules, snapshot.Module{Range: snapshot.Range{Addr: 0x900000, Size: 0x1000}})
 		u.set = image.NewSet(p, image.Options{})
 		defer u.set.Close()
