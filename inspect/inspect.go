@@ -59,6 +59,7 @@ func Collect(p *snapshot.Process, set *image.Set, warnings []error) *Collected {
 		c.stacks = append(c.stacks, s)
 	}
 	c.goroutines(u, left)
+	c.scripts()
 	// The vdso has no file to find its names in once the process goes on.
 	for _, im := range set.All() {
 		if path := im.Module.Path; path == "" || path[0] != '/' {

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"procdump/snapshot"
+	"procdump/unwind"
 )
 
 // ErrNone means that the process has no runtime of scripts that is known.
@@ -30,15 +31,7 @@ type Frame struct {
 	PC     uint64
 	Return bool
 	// Script is the function of a script, nil for a native frame.
-	Script *Script
-}
-
-// Script is a function at a place of its source.
-type Script struct {
-	Language string // "python"
-	Function string
-	File     string // "" if it is not known
-	Line     int    // 0 if it is not known
+	Script *unwind.Script
 }
 
 // Stack is what was found of a thread's stack, the innermost frame first.

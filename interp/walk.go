@@ -25,6 +25,7 @@ import (
 	"procdump/image"
 	"procdump/interp/bpf"
 	"procdump/snapshot"
+	"procdump/unwind"
 )
 
 const (
@@ -208,7 +209,7 @@ func (w *walker) scripts(f libpf.EbpfFrame, tid int) []Frame {
 		if name == "" || g.Type.IsError() {
 			continue
 		}
-		all = append(all, Frame{Script: &Script{Language: g.Type.Interpreter().String(), Function: name, File: g.SourceFile.String(), Line: int(g.SourceLine)}})
+		all = append(all, Frame{Script: &unwind.Script{Language: g.Type.Interpreter().String(), Function: name, File: g.SourceFile.String(), Line: int(g.SourceLine)}})
 	}
 	return all
 }

@@ -136,7 +136,7 @@ func cycle(frames []inspect.Frame) (length, times int) {
 func alike(a, b []inspect.Frame) bool {
 	for i := range a {
 		x, y := &a[i], &b[i]
-		if x.Function == "" || x.Function != y.Function || x.PC != y.PC || x.Inlined != y.Inlined {
+		if x.Function == "" || x.Function != y.Function || x.PC != y.PC || x.Line != y.Line || x.Inlined != y.Inlined {
 			return false
 		}
 	}
@@ -157,7 +157,7 @@ func (p *report) frame(f *inspect.Frame, number *int) {
 		name = fmt.Sprintf("%#x", uint64(*f.ModuleOffset))
 	case name == "":
 		name = fmt.Sprintf("%#x", uint64(f.PC))
-	case f.File == "" && !f.Inlined:
+	case f.File == "" && !f.Inlined && f.Language == "":
 		name += fmt.Sprintf("+%#x", f.Offset)
 	}
 	if f.File != "" {
@@ -165,6 +165,9 @@ func (p *report) frame(f *inspect.Frame, number *int) {
 		if f.Line > 0 {
 			name += ":" + strconv.Itoa(f.Line)
 		}
+	}
+	if f.Language != "" {
+		name += " (" + f.Language + ")"
 	}
 	if f.Module != "" && !f.Inlined {
 		name += " in " + path.Base(strings.ReplaceAll(f.Module, `\`, "/"))
