@@ -9,16 +9,20 @@ import (
 )
 
 // scripts puts the functions of scripts between the frames of the runtimes that
-// run them.
-func (c *Collected) scripts() {
-	w, err := interp.New(c.p, c.set)
+// run them. w was made of an earlier snapshot; nil: there is none.
+func (c *Collected) scripts(w interp.Walker) {
+	var err error
+	if w != nil {
+		err = w.Attach(c.p, c.set)
+	} else if w, err = interp.New(c.p, c.set); err == nil {
+		defer w.Close()
+	}
 	if err != nil {
 		if !errors.Is(err, interp.ErrNone) {
 			c.warnings = append(c.warnings, err.Error())
 		}
 		return
 	}
-	defer w.Close()
 	failed := 0
 	var why error
 	for i := range c.stacks {
@@ -60,7 +64,11 @@ func (c *Collected) mixed(own *unwind.Stack, found *interp.Stack) unwind.Stack {
 				out.Frames = append(out.Frames, g)
 			}
 		}
-		out.Frames = append(out.Frames, own.Frames[k])
+		both := own.Frames[k]
+		if both.How.Guess() {
+			both.How = unwind.ByRuntime
+		}
+		out.Frames = append(out.Frames, both)
 		at, script = k+1, false
 	}
 	// Below the last that both have, own goes on.

@@ -1,5 +1,5 @@
 // Package interp finds the frames of scripts on the stacks of a snapshot:
-// functions of Python, Node.js, Java, Ruby, PHP, Perl and other languages whose
+// functions of Python, Node.js, Java, Ruby, PHP and other languages whose
 // programs run in a runtime, with file and line, between the native frames of
 // that runtime.
 //
@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strings"
 
+	"procdump/image"
 	"procdump/snapshot"
 	"procdump/unwind"
 )
@@ -55,13 +56,16 @@ func (s *Stack) Scripts() bool {
 type Walker interface {
 	// Stack returns what is found of a thread's stack.
 	Stack(t *snapshot.Thread) (Stack, error)
+	// Attach has the walker walk another snapshot of the same process, with
+	// what it has found out.
+	Attach(p *snapshot.Process, set *image.Set) error
 	// Close lets go of what the walker holds.
 	Close()
 }
 
 // runtimes are names of the files of programs and libraries that run scripts.
 var runtimes = regexp.MustCompile(`^(python\d?(\.\d+)?t?|libpython\d.*\.so.*|node(js)?|libnode\.so.*|libjvm\.so|ruby\d?(\.\d+)?|libruby.*\.so.*|` +
-	`perl(\d.*)?|libperl\.so.*|php(-fpm|-cgi)?(\d.*)?|libphp.*\.so|beam\.smp|libcoreclr\.so|luajit.*|libluajit.*\.so.*)$`)
+	`php(-fpm|-cgi)?(\d.*)?|libphp.*\.so|beam\.smp|libcoreclr\.so|luajit.*|libluajit.*\.so.*)$`)
 
 // Has tells whether the process has a runtime of scripts that is known by its
 // name.

@@ -25,6 +25,8 @@ import (
 type maps struct {
 	machine *bpf.Machine
 	bias    map[uint64]uint64 // of files, by their number: memory less file
+	// symbol returns the value of a symbol that libraries export.
+	symbol func(library, name string) (uint64, bool)
 }
 
 // bytesOf are a value's bytes in memory.
@@ -50,6 +52,15 @@ func (m *maps) UpdateProcData(typ libpf.InterpreterType, pid libpf.PID, data uns
 		return nil // of runtimes that have no frames
 	}
 	key := uint32(pid)
+	if typ == libpf.Ruby {
+		// The profiler looks for this variable of threads among symbols that
+		// distributions strip.
+		info := *(*support.RubyProcInfo)(data)
+		if at, ok := m.symbol("libruby", "ruby_current_ec"); ok && info.Tls_module_id != 0 && info.Current_ec_tls_offset == 0 {
+			info.Current_ec_tls_offset = at
+		}
+		return x.Put(bytesOf(&key), bytesOf(&info))
+	}
 	return x.Put(bytesOf(&key), unsafe.Slice((*byte)(data), x.ValueSize()))
 }
 
@@ -72,7 +83,10 @@ func (m *maps) UpdatePidInterpreterMapping(pid libpf.PID, prefix lpm.Prefix, pro
 }
 
 func (m *maps) UpdatePidPageMappingInfo(pid libpf.PID, prefix lpm.Prefix, file, bias uint64) error {
-	m.bias[file] = bias
+	// Node.js maps parts of its file again elsewhere, after the file itself.
+	if _, ok := m.bias[file]; !ok {
+		m.bias[file] = bias
+	}
 	return m.UpdatePidInterpreterMapping(pid, prefix, support.ProgUnwindNative, host.FileID(file), bias)
 }
 

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 	"sync"
 
@@ -101,11 +102,11 @@ func (t *target) IterateMappings(each func(process.RawMapping) bool) (uint32, er
 }
 
 // file opens the file of an image by its path.
-func (t *target) file(path string) (*opened, error) {
+func (t *target) file(name string) (*opened, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, im := range t.set.All() {
-		if im.Module.Path == path {
+		if im.Module.Path == name {
 			if f := im.File(); f != nil {
 				return &opened{t, f}, nil
 			}
@@ -143,4 +144,19 @@ func (t *target) CalculateMappingFileID(m *process.RawMapping) (libpf.FileID, er
 	h := fnv.New128a()
 	io.WriteString(h, m.Path)
 	return libpf.FileIDFromBytes(h.Sum(nil))
+}
+
+// symbol looks a name up that a library exports.
+func (t *target) symbol(library, name string) (uint64, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, im := range t.set.All() {
+		if !strings.HasPrefix(path.Base(im.Module.Path), library) {
+			continue
+		}
+		if f := im.File(); f != nil {
+			return f.FindSymbol(elf.SHT_DYNSYM, name)
+		}
+	}
+	return 0, false
 }

@@ -102,11 +102,13 @@ func New(p *snapshot.Process, set *image.Set) (w Walker, err error) {
 		return nil, err
 	}
 	x.target = &target{p: p, set: set, left: maxReads}
-	x.maps = &maps{machine: x.machine, bias: map[uint64]uint64{}}
+	x.maps = &maps{machine: x.machine, bias: map[uint64]uint64{}, symbol: x.target.symbol}
+	known := interpreterconfig.AllInterpreters()
+	known.Perl.Disabled = true // it passes over subroutines without a glob of their own, and takes their lines for others'
 	ctx, cancel := context.WithCancel(context.Background())
 	x.cancel = cancel
 	x.manager, err = processmanager.New(ctx, processmanager.Config{
-		InterpretersConfig: interpreterconfig.AllInterpreters(), MonitorInterval: time.Hour, ExecutableUnloadDelay: time.Hour,
+		InterpretersConfig: known, MonitorInterval: time.Hour, ExecutableUnloadDelay: time.Hour,
 		EbpfHandler: x.maps, TraceReporter: x, StackDeltaProvider: elfunwindinfo.NewStackDeltaProvider(), FrameCacheSize: 4096,
 		IncludeEnvVars: libpf.Set[string]{},
 	})
@@ -131,6 +133,16 @@ func guard(err *error) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("find the functions of scripts: the runtime's data are damaged (%v)", r)
 	}
+}
+
+// Attach has the walker walk another snapshot of the same process.
+func (w *walker) Attach(p *snapshot.Process, set *image.Set) (err error) {
+	defer guard(&err)
+	w.target.mu.Lock()
+	w.target.p, w.target.set = p, set
+	w.target.mu.Unlock()
+	w.manager.SynchronizeProcess(w.target)
+	return nil
 }
 
 // Close ends what the profiler does in the background.
@@ -205,11 +217,37 @@ func (w *walker) scripts(f libpf.EbpfFrame, tid int) []Frame {
 	w.manager.HandleTrace(t, nil)
 	var all []Frame
 	for _, g := range w.frames {
-		name := g.FunctionName.String()
+		name := function(g.Type.Interpreter(), g.FunctionName.String())
 		if name == "" || g.Type.IsError() {
 			continue
 		}
-		all = append(all, Frame{Script: &unwind.Script{Language: g.Type.Interpreter().String(), Function: name, File: g.SourceFile.String(), Line: int(g.SourceLine)}})
+		all = append(all, Frame{Script: &unwind.Script{Language: language(g.Type.Interpreter()), Function: name, File: g.SourceFile.String(), Line: int(g.SourceLine)}})
 	}
 	return all
+}
+
+// language is what people call the language of a runtime.
+func language(i libpf.InterpreterType) string {
+	switch i {
+	case libpf.Python:
+		return "python"
+	case libpf.V8:
+		return "javascript"
+	case libpf.HotSpot:
+		return "java"
+	}
+	return i.String()
+}
+
+// function is the name of a function, without the types of Java's; "" of code
+// that a runtime generates for itself.
+func function(i libpf.InterpreterType, name string) string {
+	switch {
+	case i == libpf.V8 && strings.HasPrefix(name, "V8::"), i == libpf.HotSpot && strings.HasPrefix(name, "StubRoutines"):
+		return ""
+	case i == libpf.HotSpot:
+		name, _, _ = strings.Cut(name, "(")
+		name = name[strings.LastIndexByte(name, ' ')+1:]
+	}
+	return name
 }
