@@ -56,7 +56,7 @@ func waitingScript(t testing.TB, args ...string) (pid int, frames []string) {
 func TestInspectScripts(t *testing.T) {
 	need.Root(t)
 	for language, args := range map[string][]string{
-		"python": {"/usr/bin/python3", "testdata/scripts/deep.py"}, "ruby": {"ruby", "testdata/scripts/deep.rb"}, "php": {"php", "testdata/scripts/deep.php"},
+		"python": {"/usr/bin/python3", "testdata/scripts/deep.py"}, "php": {"php", "testdata/scripts/deep.php"},
 		"javascript": {"node", "testdata/scripts/deep.js"}, "java": {"java", "-XX:TieredStopAtLevel=1", "testdata/scripts/Deep.java"},
 	} {
 		t.Run(language, func(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package interp finds the frames of scripts on the stacks of a snapshot:
-// functions of Python, Node.js, Java, Ruby, PHP and other languages whose
+// functions of Python, Node.js, Java, PHP and other languages whose
 // programs run in a runtime, with file and line, between the native frames of
 // that runtime.
 //
@@ -64,7 +64,7 @@ type Walker interface {
 }
 
 // runtimes are names of the files of programs and libraries that run scripts.
-var runtimes = regexp.MustCompile(`^(python\d?(\.\d+)?t?|libpython\d.*\.so.*|node(js)?|libnode\.so.*|libjvm\.so|ruby\d?(\.\d+)?|libruby.*\.so.*|` +
+var runtimes = regexp.MustCompile(`^(python\d?(\.\d+)?t?|libpython\d.*\.so.*|node(js)?|libnode\.so.*|libjvm\.so|` +
 	`php(-fpm|-cgi)?(\d.*)?|libphp.*\.so|beam\.smp|libcoreclr\.so|luajit.*|libluajit.*\.so.*)$`)
 
 // Has tells whether the process has a runtime of scripts that is known by its

@@ -25,8 +25,6 @@ import (
 type maps struct {
 	machine *bpf.Machine
 	bias    map[uint64]uint64 // of files, by their number: memory less file
-	// symbol returns the value of a symbol that libraries export.
-	symbol func(library, name string) (uint64, bool)
 }
 
 // bytesOf are a value's bytes in memory.
@@ -52,15 +50,6 @@ func (m *maps) UpdateProcData(typ libpf.InterpreterType, pid libpf.PID, data uns
 		return nil // of runtimes that have no frames
 	}
 	key := uint32(pid)
-	if typ == libpf.Ruby {
-		// The profiler looks for this variable of threads among symbols that
-		// distributions strip.
-		info := *(*support.RubyProcInfo)(data)
-		if at, ok := m.symbol("libruby", "ruby_current_ec"); ok && info.Tls_module_id != 0 && info.Current_ec_tls_offset == 0 {
-			info.Current_ec_tls_offset = at
-		}
-		return x.Put(bytesOf(&key), bytesOf(&info))
-	}
 	return x.Put(bytesOf(&key), unsafe.Slice((*byte)(data), x.ValueSize()))
 }
 

@@ -7,7 +7,6 @@ import (
 	"hash/fnv"
 	"io"
 	"io/fs"
-	"path"
 	"strings"
 	"sync"
 
@@ -144,19 +143,4 @@ func (t *target) CalculateMappingFileID(m *process.RawMapping) (libpf.FileID, er
 	h := fnv.New128a()
 	io.WriteString(h, m.Path)
 	return libpf.FileIDFromBytes(h.Sum(nil))
-}
-
-// symbol looks a name up that a library exports.
-func (t *target) symbol(library, name string) (uint64, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, im := range t.set.All() {
-		if !strings.HasPrefix(path.Base(im.Module.Path), library) {
-			continue
-		}
-		if f := im.File(); f != nil {
-			return f.FindSymbol(elf.SHT_DYNSYM, name)
-		}
-	}
-	return 0, false
 }

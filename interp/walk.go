@@ -102,9 +102,12 @@ func New(p *snapshot.Process, set *image.Set) (w Walker, err error) {
 		return nil, err
 	}
 	x.target = &target{p: p, set: set, left: maxReads}
-	x.maps = &maps{machine: x.machine, bias: map[uint64]uint64{}, symbol: x.target.symbol}
+	x.maps = &maps{machine: x.machine, bias: map[uint64]uint64{}}
 	known := interpreterconfig.AllInterpreters()
-	known.Perl.Disabled = true // it passes over subroutines without a glob of their own, and takes their lines for others'
+	// What it knows of Perl passes over subroutines without a glob of their own
+	// and takes their lines for others'; what it knows of Ruby is stopped by
+	// functions in C, and by libraries without symbols.
+	known.Perl.Disabled, known.Ruby.Disabled = true, true
 	ctx, cancel := context.WithCancel(context.Background())
 	x.cancel = cancel
 	x.manager, err = processmanager.New(ctx, processmanager.Config{
