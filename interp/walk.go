@@ -180,7 +180,7 @@ func (w *walker) Stack(t *snapshot.Thread) (s Stack, err error) {
 	env := &bpf.Env{Task: w.task, PIDTGID: pid<<32 | uint64(uint32(t.TID)), ReadUser: w.target.read, Output: func(p []byte) { out = append([]byte(nil), p...) }}
 	w.machine.Steps = min(maxSteps, w.left)
 	before := w.machine.Steps
-	err = w.machine.Run(entry, w.context, env)
+	_, err = w.machine.Run(entry, w.context, env)
 	w.left -= before - max(w.machine.Steps, 0)
 	if err != nil {
 		return s, err

@@ -8,24 +8,25 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// Run runs a program with a context, which is an address, to its end.
-func (m *Machine) Run(name string, ctx uint64, env *Env) error {
+// Run runs a program with a context, which is an address, to its end, and
+// returns what the last of those that it went on with returns.
+func (m *Machine) Run(name string, ctx uint64, env *Env) (uint64, error) {
 	for range maxTails {
 		p := m.progs[name]
 		if p == nil {
-			return fmt.Errorf("%w: no program %q", ErrProgram, name)
+			return 0, fmt.Errorf("%w: no program %q", ErrProgram, name)
 		}
 		r := run{m: m, p: p, env: env}
 		regs := registers{1: ctx}
 		if err := r.function(0, &regs, 0); err != nil {
-			return err
+			return 0, err
 		}
 		if r.tail == "" {
-			return nil
+			return regs[0], nil
 		}
 		name = r.tail
 	}
-	return fmt.Errorf("%w: tail calls", ErrSteps)
+	return 0, fmt.Errorf("%w: tail calls", ErrSteps)
 }
 
 type registers [11]uint64
