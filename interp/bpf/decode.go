@@ -34,7 +34,7 @@ func (m *Machine) decode(all asm.Instructions) (*program, error) {
 	for i := range all {
 		in := &all[i]
 		c := instruction{op: in.OpCode, dst: uint8(in.Dst), src: uint8(in.Src), off: in.Offset, imm: uint64(in.Constant)}
-		if c.dst > 10 || in.OpCode.Source() == asm.RegSource && c.src > 10 && in.OpCode.Class() != asm.LdClass {
+		if c.dst > 10 || c.src > 10 {
 			return nil, fmt.Errorf("%w: %v", ErrProgram, in)
 		}
 		switch class := in.OpCode.Class(); class {
