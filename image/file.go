@@ -240,3 +240,6 @@ func (f *File) FindSymbol(typ elf.SectionType, name string) (value uint64, ok bo
 	}
 	return 0, false
 }
+
+// ReadAt reads the file's bytes.
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.r.ReadAt(p, off) }

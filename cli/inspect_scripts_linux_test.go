@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"procdump/image"
+	"procdump/inspect"
+	"procdump/interp"
+	"procdump/live/linux"
+	"procdump/snapshot"
+	"procdump/victims"
+)
+
+// damagedMemory is memory of which bytes are others.
+type damagedMemory struct {
+	snapshot.Memory
+	random *rand.Rand
+	one    int // of so many reads one is damaged
+}
+
+func (d damagedMemory) ReadMemory(p []byte, addr uint64) (int, error) {
+	n, err := d.Memory.ReadMemory(p, addr)
+	for range n / 64 {
+		if d.random.IntN(d.one) == 0 {
+			p[d.random.IntN(n)] = byte(d.random.Uint32())
+		}
+	}
+	return n, err
+}
+
+// TestInspectScriptsDamaged looks for the functions of scripts in memory that is
+// damaged, more and more: there is a report, in time.
+func TestInspectScriptsDamaged(t *testing.T) {
+	for _, name := range []string{"python", "node"} {
+		v := victims.Start(t, name)
+		l, err := linux.Open(v.PID, linux.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		s, err := l.Stop(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Resume()
+		whole := 0
+		for i := range uint64(12) {
+			p := *s.Process
+			p.Memory = damagedMemory{p.Memory, rand.New(rand.NewPCG(i, 1)), 1 << (2 + i*2)}
+			begin := time.Now()
+			set := image.NewSet(&p, image.Options{})
+			w, err := interp.New(&p, set)
+			if errors.Is(err, errors.ErrUnsupported) {
+				t.Skip(err)
+			}
+			if err == nil {
+				w.Close()
+			}
+			r := inspect.Collect(&p, set, nil).Report()
+			for _, g := range r.Groups {
+				for _, f := range g.Frames {
+					if f.Language != "" {
+						whole++
+					}
+				}
+			}
+			set.Close()
+			if took := time.Since(begin); took > time.Minute {
+				t.Errorf("%s, %d: it took %v", name, i, took)
+			}
+		}
+		if whole == 0 {
+			t.Errorf("%s: no function of a script was found in any memory", name)
+		}
+	}
+}
