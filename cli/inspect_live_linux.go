@@ -53,13 +53,14 @@ func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 	defer t.Close()
 	options := image.Options{Roots: []string{filepath.Join("/proc", strconv.Itoa(pid), "root"), ""}}
 	var w interp.Walker
-	if interp.Has(t.Snapshot()) {
+	var before time.Duration // that the process stood still
+	if interp.Slow(t.Snapshot()) {
 		early, err := runtimesOf(ctx, pid, options)
 		if err != nil {
 			return nil, liveError(pid, err)
 		}
 		defer early.close()
-		w = early.walker
+		w, before = early.walker, early.pause
 	}
 	s, err := t.Stop(ctx)
 	if err != nil {
@@ -77,7 +78,7 @@ func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 		p.Info.Warnings = append(p.Info.Warnings, fmt.Sprintf("the process went on after %v, before all stacks were walked: they may be wrong", longestStop))
 	}
 	s.LetGo()
-	p.Info.PauseMicros = s.Pause().Microseconds()
+	p.Info.PauseMicros = (before + s.Pause()).Microseconds()
 	return &diff.Subject{Process: p, Report: c.Report()}, nil
 }
 
@@ -85,6 +86,7 @@ func reportLive(ctx context.Context, pid int) (*diff.Subject, error) {
 // runs meanwhile.
 type runtimes struct {
 	walker interp.Walker // nil: they are none that are known
+	pause  time.Duration // that the process stood still
 	closes []func()
 }
 
@@ -109,13 +111,17 @@ func runtimesOf(ctx context.Context, pid int, options image.Options) (*runtimes,
 		return nil, err
 	}
 	s.LetGo()
+	r.pause = s.Pause()
 	r.closes = append(r.closes, func() { s.Resume() })
 	set := image.NewSet(s.Process, options)
 	r.closes = append(r.closes, set.Close)
 	// Where it fails, it is tried on the snapshot itself, whose report says why.
-	if w, err := interp.New(s.Process, set); err == nil {
-		r.walker = w
+	w, err := interp.New(s.Process, set)
+	if w != nil {
 		r.closes = append(r.closes, w.Close)
+	}
+	if err == nil {
+		r.walker = w
 	}
 	return r, nil
 }

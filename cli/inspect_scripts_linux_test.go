@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"procdump/live/linux"
 	"procdump/snapshot"
 	"procdump/victims"
+	"procdump/victims/need"
 )
 
 // damagedMemory is memory of which bytes are others.
@@ -32,12 +34,42 @@ func (d damagedMemory) ReadMemory(p []byte, addr uint64) (int, error) {
 	return n, err
 }
 
+// waiting starts a program and waits until it has written something; then it
+// waits for its input.
+func waiting(t *testing.T, name string, args ...string) (pid int) {
+	t.Helper()
+	cmd := exec.Command(need.Tool(t, name), args...)
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
 // TestInspectScriptsDamaged looks for the functions of scripts in memory that is
 // damaged, more and more: there is a report, in time.
 func TestInspectScriptsDamaged(t *testing.T) {
-	for _, name := range []string{"python", "node"} {
-		v := victims.Start(t, name)
-		l, err := linux.Open(v.PID, linux.Options{})
+	for _, name := range []string{"python", "node", "ruby", "perl"} {
+		var pid int
+		switch name {
+		case "ruby":
+			pid = waiting(t, "ruby", "-e", "def deep(n) = n > 0 ? deep(n - 1) : [1].each { $stdout.syswrite('r'); $stdin.read(1) }\ndeep(200)")
+		case "perl":
+			pid = waiting(t, "perl", "-e", "sub deep { $_[0] ? deep($_[0] - 1) : eval { syswrite STDOUT, 'r'; sysread STDIN, $_, 1 } } no warnings; deep(200)")
+		default:
+			pid = victims.Start(t, name).PID
+		}
+		l, err := linux.Open(pid, linux.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

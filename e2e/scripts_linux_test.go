@@ -17,7 +17,7 @@ import (
 // scriptName is the last part of a function's name: languages write differently
 // what it belongs to.
 func scriptName(name string) string {
-	if name[0] == '<' {
+	if name[0] == '<' || strings.HasPrefix(name, "block ") {
 		return name
 	}
 	return name[strings.LastIndexAny(name, ".:#")+1:]
@@ -57,6 +57,7 @@ func TestInspectScripts(t *testing.T) {
 	need.Root(t)
 	for language, args := range map[string][]string{
 		"python": {"/usr/bin/python3", "testdata/scripts/deep.py"}, "php": {"php", "testdata/scripts/deep.php"},
+		"ruby": {"ruby", "testdata/scripts/deep.rb"}, "perl": {"perl", "testdata/scripts/deep.pl"},
 		"javascript": {"node", "testdata/scripts/deep.js"}, "java": {"java", "-XX:TieredStopAtLevel=1", "testdata/scripts/Deep.java"},
 	} {
 		t.Run(language, func(t *testing.T) {

@@ -10,11 +10,8 @@ import (
 	"procdump/snapshot"
 )
 
-// New returns a walker of a process. This build has none: it was made with the
-// tag nointerp, or for a machine whose stacks are not known.
-func New(p *snapshot.Process, set *image.Set) (Walker, error) {
-	if !Has(p) {
-		return nil, ErrNone
-	}
+// newProfiler returns a walker of a process. This build has none: it was made with
+// the tag nointerp, or for a machine whose stacks are not known.
+func newProfiler(*snapshot.Process, *image.Set) (Walker, error) {
 	return nil, fmt.Errorf("find the functions of scripts: %w: this procdump was built without it", errors.ErrUnsupported)
 }

@@ -23,10 +23,6 @@ import (
 // machine can have, for the snapshot's may be another's now.
 const pid = 1 << 30
 
-// maxReads bounds how often the profiler's parts read memory: in a damaged
-// process their lists may have no end.
-const maxReads = 4 << 20
-
 // target is a snapshot as the profiler sees a process (process.Process).
 type target struct {
 	p    *snapshot.Process

@@ -55,12 +55,8 @@ type walker struct {
 // quiet keeps the profiler from writing to the standard error.
 var quiet = sync.OnceFunc(func() { log.SetLogger(*slog.New(slog.DiscardHandler)) })
 
-// New returns a walker of a process, whose memory and files it reads through the
-// set. A process without a runtime that is known is ErrNone.
-func New(p *snapshot.Process, set *image.Set) (w Walker, err error) {
-	if !Has(p) {
-		return nil, ErrNone
-	}
+// newProfiler returns a walker of a process with one of the runtimes.
+func newProfiler(p *snapshot.Process, set *image.Set) (w Walker, err error) {
 	if p.Machine() != arch.AMD64 {
 		return nil, fmt.Errorf("find the functions of scripts: %w for %v programs", errors.ErrUnsupported, p.Machine())
 	}
@@ -104,9 +100,10 @@ func New(p *snapshot.Process, set *image.Set) (w Walker, err error) {
 	x.target = &target{p: p, set: set, left: maxReads}
 	x.maps = &maps{machine: x.machine, bias: map[uint64]uint64{}}
 	known := interpreterconfig.AllInterpreters()
-	// What it knows of Perl passes over subroutines without a glob of their own
-	// and takes their lines for others'; what it knows of Ruby is stopped by
-	// functions in C, and by libraries without symbols.
+	// These two are read without it: what it knows of Perl passes over
+	// subroutines without a glob of their own and takes their lines for others';
+	// what it knows of Ruby is stopped by functions in C, and by libraries without
+	// symbols.
 	known.Perl.Disabled, known.Ruby.Disabled = true, true
 	ctx, cancel := context.WithCancel(context.Background())
 	x.cancel = cancel
@@ -162,8 +159,17 @@ func (w *walker) ReportTraceEvent(t *libpf.Trace, _ *samples.TraceEventMeta) err
 // entry is the program that begins a walk.
 const entry = "native_tracer_entry"
 
-// Stack runs the profiler's programs on a thread.
-func (w *walker) Stack(t *snapshot.Thread) (s Stack, err error) {
+// Stack puts what the profiler finds into a thread's stack.
+func (w *walker) Stack(t *snapshot.Thread, native *unwind.Stack) (unwind.Stack, error) {
+	found, err := w.find(t)
+	if !found.scripts() {
+		return *native, err
+	}
+	return w.target.mix(native, &found), err
+}
+
+// find runs the profiler's programs on a thread.
+func (w *walker) find(t *snapshot.Thread) (s stack, err error) {
 	defer guard(&err)
 	gp := t.Registers.Set(arch.NT_PRSTATUS)
 	fsbase, ok := t.Registers.GP("fs_base")
@@ -189,7 +195,7 @@ func (w *walker) Stack(t *snapshot.Thread) (s Stack, err error) {
 	copy(full, out)
 	trace := (*support.Trace)(unsafe.Pointer(&full[0]))
 	data := trace.Frame_data[:min(int(trace.Frame_data_len), len(trace.Frame_data))]
-	s.Whole = len(data) > 0
+	s.whole = len(data) > 0
 	for len(data) > 0 {
 		f := libpf.EbpfFrame(data)
 		n := int(f.Length())
@@ -199,13 +205,13 @@ func (w *walker) Stack(t *snapshot.Thread) (s Stack, err error) {
 		f, data = f[:n], data[n:]
 		switch {
 		case f.Flags().Error() || f.Type().IsError():
-			s.Whole = false
+			s.whole = false
 		case f.Type().Interpreter() == libpf.Native && n >= 2:
 			if bias, ok := w.maps.bias[f.Variable(0)]; ok {
-				s.Frames = append(s.Frames, Frame{PC: f.Data() + bias, Return: f.Flags().ReturnAddress()})
+				s.frames = append(s.frames, frame{pc: f.Data() + bias, returns: f.Flags().ReturnAddress()})
 			}
 		default:
-			s.Frames = append(s.Frames, w.scripts(f, t.TID)...)
+			s.frames = append(s.frames, w.scripts(f, t.TID)...)
 		}
 	}
 	return s, nil
@@ -213,18 +219,18 @@ func (w *walker) Stack(t *snapshot.Thread) (s Stack, err error) {
 
 // scripts names a frame of a script; it may be several functions of which some
 // were inlined.
-func (w *walker) scripts(f libpf.EbpfFrame, tid int) []Frame {
+func (w *walker) scripts(f libpf.EbpfFrame, tid int) []frame {
 	w.frames = w.frames[:0]
 	t := &libpf.EbpfTrace{PID: pid, TID: libpf.PID(tid), NumFrames: 1}
 	t.FrameData = append(t.FrameDataBuf[:0], f...)
 	w.manager.HandleTrace(t, nil)
-	var all []Frame
+	var all []frame
 	for _, g := range w.frames {
 		name := function(g.Type.Interpreter(), g.FunctionName.String())
 		if name == "" || g.Type.IsError() {
 			continue
 		}
-		all = append(all, Frame{Script: &unwind.Script{Language: language(g.Type.Interpreter()), Function: name, File: g.SourceFile.String(), Line: int(g.SourceLine)}})
+		all = append(all, frame{script: &unwind.Script{Language: language(g.Type.Interpreter()), Function: name, File: g.SourceFile.String(), Line: int(g.SourceLine)}})
 	}
 	return all
 }
