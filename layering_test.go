@@ -48,7 +48,8 @@ var layers = map[string][]string{
 	"unwind":    {"snapshot", "arch", "image"},
 	"symbols":   {"snapshot", "arch", "image"},
 	"goroutine": {"snapshot", "arch", "image"},
-	"inspect":   {"snapshot", "arch", "image", "unwind", "symbols", "goroutine", "internal/signals"},
+	"interp":    {"snapshot", "arch", "image", "unwind"},
+	"inspect":   {"snapshot", "arch", "image", "unwind", "symbols", "goroutine", "interp", "internal/signals"},
 	"render":    {"inspect"},
 	"kernel":    {"kdump", "arch", "internal/sys", "internal/spelling", "internal/mountinfo"},
 
@@ -79,6 +80,7 @@ var external = map[string][]string{
 	"kdump":            {"github.com/klauspost/compress"},
 	"kernel/settings":  {"github.com/BurntSushi/toml"},
 	"image":            {"github.com/ulikunitz/xz"},
+	"interp":           {"go.opentelemetry.io/ebpf-profiler", "github.com/cilium/ebpf"},
 	"symbols":          {"github.com/ianlancetaylor/demangle"},
 	"inspect/access":   {"golang.org/x/arch"},
 	"kernel/modfile":   {"github.com/klauspost/compress", "github.com/ulikunitz/xz"},

@@ -53,6 +53,7 @@ type inspected struct {
 type inspectedFrame struct {
 	PC, Function, Module, File, How string
 	Line                            int
+	Language                        string
 	Inlined, Signal, Guess          bool
 }
 

@@ -209,24 +209,37 @@ func (f *File) eachSymbol(s *elf.Section, each func(Symbol)) {
 
 // FindSymbol returns the address in the file of the symbol of that name.
 func (f *File) FindSymbol(typ elf.SectionType, name string) (value uint64, ok bool) {
-	var found []Symbol
+	y, ok := f.FindSymbols(typ, name)[name]
+	return y.Value, ok
+}
+
+// FindSymbols returns the symbols of those names, as far as there are any.
+func (f *File) FindSymbols(typ elf.SectionType, wanted ...string) map[string]Symbol {
+	var all []Symbol
 	names, _ := f.Symbols(typ, func(y Symbol) {
 		if y.Section != elf.SHN_UNDEF && y.Value != 0 {
-			found = append(found, y)
+			all = append(all, y)
 		}
 	})
+	if names.r == nil {
+		return nil
+	}
 	const most = 64 << 20
 	text := make([]byte, min(names.size, most))
-	if names.r == nil {
-		return 0, false
-	}
 	n, _ := names.r.ReadAt(text, names.off)
 	text = text[:max(n, 0)]
-	want := append([]byte(name), 0)
-	for _, y := range found {
-		if uint64(y.Name) < uint64(len(text)) && bytes.HasPrefix(text[y.Name:], want) {
-			return y.Value, true
+	found := map[string]Symbol{}
+	for _, name := range wanted {
+		want := append([]byte(name), 0)
+		for _, y := range all {
+			if uint64(y.Name) < uint64(len(text)) && bytes.HasPrefix(text[y.Name:], want) {
+				found[name] = y
+				break
+			}
 		}
 	}
-	return 0, false
+	return found
 }
+
+// ReadAt reads the file's bytes.
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.r.ReadAt(p, off) }

@@ -3,6 +3,7 @@ package inspect
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"path"
 	"slices"
 
@@ -71,6 +72,9 @@ func stackKey(s *unwind.Stack) string {
 	for _, f := range s.Frames {
 		b = binary.LittleEndian.AppendUint64(b, f.PC)
 		b = append(b, byte(f.How))
+		if f.Script != nil {
+			b = fmt.Appendf(b, "%+v\x00", *f.Script)
+		}
 	}
 	return string(append(b, s.End...))
 }
@@ -115,6 +119,9 @@ func (n *namer) group(s *unwind.Stack) Group {
 
 // frames names one frame and what was inlined there.
 func (n *namer) frames(f unwind.Frame) []Frame {
+	if y := f.Script; y != nil {
+		return []Frame{{Function: y.Function, File: y.File, Line: y.Line, Language: y.Language, How: f.How.String()}}
+	}
 	base := Frame{PC: Address(f.PC), SP: Address(f.SP), How: f.How.String(), Guess: f.How.Guess(), Signal: f.Signal}
 	if im := n.set.Find(f.CodePC()); im != nil {
 		base.Module = im.Module.Path

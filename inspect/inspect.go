@@ -17,6 +17,7 @@ import (
 
 	"procdump/image"
 	"procdump/inspect/wait"
+	"procdump/interp"
 	"procdump/snapshot"
 	"procdump/symbols"
 	"procdump/unwind"
@@ -42,6 +43,12 @@ type Collected struct {
 // Collect walks the stacks of a process. warnings are what its source could not
 // read. The set must not be closed before Report.
 func Collect(p *snapshot.Process, set *image.Set, warnings []error) *Collected {
+	return CollectWith(p, set, warnings, nil)
+}
+
+// CollectWith is Collect with what an earlier snapshot has told of the runtimes
+// of scripts, which takes long to find out; nil: nothing.
+func CollectWith(p *snapshot.Process, set *image.Set, warnings []error, w interp.Walker) *Collected {
 	c := &Collected{p: p, set: set, environ: environ(p)}
 	for _, w := range warnings {
 		c.warnings = append(c.warnings, w.Error())
@@ -63,6 +70,7 @@ func Collect(p *snapshot.Process, set *image.Set, warnings []error) *Collected {
 	}
 	c.goroutines(u, left)
 	c.waiting = wait.New(p, set, maxThreads)
+	c.scripts(w)
 	// The vdso has no file to find its names in once the process goes on.
 	for _, im := range set.All() {
 		if path := im.Module.Path; path == "" || path[0] != '/' {

@@ -171,10 +171,12 @@ type Frame struct {
 	ModuleOffset *Address `json:"moduleOffset,omitempty"`
 	File         string   `json:"file,omitempty"`
 	Line         int      `json:"line,omitempty"`
-	Inlined      bool     `json:"inlined,omitempty"`
-	Signal       bool     `json:"signal,omitempty"` // here a signal handler was called
+	// Language is that of a script's function, which has no address: "python".
+	Language string `json:"language,omitempty"`
+	Inlined  bool   `json:"inlined,omitempty"`
+	Signal   bool   `json:"signal,omitempty"` // here a signal handler was called
 	// How is what the frame was found by: "registers", "cfi", "go", "signal",
-	// "call", "link-register", "frame-pointer", "scan".
+	// "call", "link-register", "frame-pointer", "scan", "runtime".
 	How string `json:"how"`
 	// Guess tells that the frame may be none.
 	Guess bool `json:"guess,omitempty"`

@@ -184,7 +184,7 @@ func Cycle(frames []inspect.Frame) (length, times int) {
 func alike(a, b []inspect.Frame) bool {
 	for i := range a {
 		x, y := &a[i], &b[i]
-		if x.Function == "" || x.Function != y.Function || x.PC != y.PC || x.Inlined != y.Inlined {
+		if x.Function == "" || x.Function != y.Function || x.PC != y.PC || x.Line != y.Line || x.Inlined != y.Inlined {
 			return false
 		}
 	}
@@ -203,6 +203,9 @@ func (p *report) frame(f *inspect.Frame, number *int) {
 		if f.Line > 0 {
 			name += ":" + strconv.Itoa(f.Line)
 		}
+	}
+	if f.Language != "" {
+		name += " (" + f.Language + ")"
 	}
 	if m := ModuleName(f); m != "" {
 		name += " in " + m
@@ -224,7 +227,7 @@ func FrameName(f *inspect.Frame) string {
 		return fmt.Sprintf("%#x", uint64(*f.ModuleOffset))
 	case f.Function == "":
 		return fmt.Sprintf("%#x", uint64(f.PC))
-	case f.File == "" && !f.Inlined:
+	case f.File == "" && !f.Inlined && f.Language == "":
 		return fmt.Sprintf("%s+%#x", f.Function, f.Offset)
 	}
 	return f.Function

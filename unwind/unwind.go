@@ -33,11 +33,12 @@ const (
 	ByLink                    // the link register, after a call of what seems to be this function
 	ByFramePointer            // the chain of frame pointers
 	ByScan                    // it looked like a return address
+	ByRuntime                 // the data of what runs a script
 )
 
 // String returns a word for who reads a report.
 func (h How) String() string {
-	return [...]string{"registers", "cfi", "go", "signal", "call", "link-register", "frame-pointer", "scan"}[h]
+	return [...]string{"registers", "cfi", "go", "signal", "call", "link-register", "frame-pointer", "scan", "runtime"}[h]
 }
 
 // Guess tells whether the frame may be none.
@@ -53,6 +54,17 @@ type Frame struct {
 	Exact bool
 	// Signal tells that this is the code that a signal handler returns to.
 	Signal bool
+	// Script is the function of a script that this frame is one of, which has
+	// no address then; an Unwinder finds none.
+	Script *Script
+}
+
+// Script is a function of a script at a place of its source.
+type Script struct {
+	Language string // "python"
+	Function string
+	File     string // "" if it is not known
+	Line     int    // 0 if it is not known
 }
 
 // CodePC is the address to look up names and lines by. Nobody has called what a

@@ -29,7 +29,7 @@ const flame = (() => {
         const key = name + "\0" + module;
         let child = node.children.get(key);
         if (!child) {
-          child = { name, module, depth: node.depth + 1, children: new Map(), parent: node, count: 0, cpu: 0 };
+          child = { name, module, script: row.classList.contains("script"), depth: node.depth + 1, children: new Map(), parent: node, count: 0, cpu: 0 };
           node.children.set(key, child);
         }
         node = child;
@@ -76,6 +76,7 @@ const flame = (() => {
       e.tabIndex = node === focused ? 0 : -1;
       e.title = words(node);
       e.textContent = w > 24 ? node.name : "";
+      e.classList.toggle("script", !!node.script);
       e.style.left = `${x}px`;
       e.style.width = `${w}px`;
       e.style.top = `${row * rowHeight}px`;

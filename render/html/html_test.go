@@ -260,3 +260,11 @@ func nan() float64 {
 	zero := 0.0
 	return zero / zero
 }
+
+// TestScriptFrame shows a script's function with its language.
+func TestScriptFrame(t *testing.T) {
+	f := inspect.Frame{Function: "inner", File: "/src/app.rb", Line: 6, Language: "ruby", How: "runtime"}
+	if r := newRow(1, &f); r.Classes != "script" || r.Module != "ruby" || r.Function != "inner" || r.Place != "app.rb:6" {
+		t.Errorf("%+v", r)
+	}
+}

@@ -36,7 +36,7 @@ type row struct {
 	Function string
 	Place    string // source and line
 	Source   string // the path of the source, if Place has only its end
-	Module   string
+	Module   string // or the language of a script
 	PC       string
 	Classes  string
 	Note     string // instead of a frame
@@ -229,11 +229,14 @@ func newRow(number int, f *inspect.Frame) row {
 			r.Place += ":" + strconv.Itoa(f.Line)
 		}
 	}
+	if f.Language != "" {
+		r.Module, r.PC = f.Language, f.Function+", a function in "+f.Language
+	}
 	var classes []string
 	for _, c := range []struct {
 		is   bool
 		name string
-	}{{f.Guess, "guess"}, {f.Inlined, "inlined"}, {f.Signal, "signal"}, {f.Function == "" && !f.Signal, "nameless"}} {
+	}{{f.Guess, "guess"}, {f.Inlined, "inlined"}, {f.Language != "", "script"}, {f.Signal, "signal"}, {f.Function == "" && !f.Signal, "nameless"}} {
 		if c.is {
 			classes = append(classes, c.name)
 		}
