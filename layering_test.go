@@ -79,7 +79,7 @@ var external = map[string][]string{
 	"capture":          {"github.com/klauspost/compress"},
 	"kdump":            {"github.com/klauspost/compress"},
 	"kernel/settings":  {"github.com/BurntSushi/toml"},
-	"image":            {"github.com/ulikunitz/xz"},
+	"image":            {"github.com/klauspost/compress", "github.com/ulikunitz/xz"},
 	"interp":           {"go.opentelemetry.io/ebpf-profiler", "github.com/cilium/ebpf"},
 	"symbols":          {"github.com/ianlancetaylor/demangle"},
 	"inspect/access":   {"golang.org/x/arch"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync"
 
 	"procdump/image"
 )
@@ -64,8 +65,8 @@ func openDebug(f *image.File, budget *uint64) (*debug, error) {
 func openData(f *image.File, budget *uint64) (d *dwarf.Data, data map[string][]byte, err error) {
 	limit := min(maxDebug, *budget)
 	left := limit
-	data = map[string][]byte{}
-	for _, name := range []string{"abbrev", "info", "line", "ranges", "str", "rnglists", "addr", "line_str", "str_offsets"} {
+	var names []string
+	for _, name := range []string{"info", "abbrev", "line", "ranges", "str", "rnglists", "addr", "line_str", "str_offsets"} {
 		s := f.Section(".debug_" + name)
 		if s == nil {
 			continue
@@ -75,9 +76,10 @@ func openData(f *image.File, budget *uint64) (d *dwarf.Data, data map[string][]b
 		}
 		left -= s.Size
 		*budget -= s.Size
-		if data[name], err = f.Data(".debug_"+name, maxDebug); err != nil {
-			return nil, nil, err
-		}
+		names = append(names, name)
+	}
+	if data, err = readSections(f, names); err != nil {
+		return nil, nil, err
 	}
 	err = guard(func() error {
 		d, err = dwarf.New(data["abbrev"], nil, nil, data["info"], data["line"], nil, data["ranges"], data["str"])
@@ -92,6 +94,25 @@ func openData(f *image.File, budget *uint64) (d *dwarf.Data, data map[string][]b
 		return nil
 	})
 	return d, data, err
+}
+
+// readSections reads sections of debug information side by side: they are
+// compressed as a rule.
+func readSections(f *image.File, names []string) (map[string][]byte, error) {
+	read, errs := make([][]byte, len(names)), make([]error, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() { read[i], errs[i] = f.Data(".debug_"+name, maxDebug) })
+	}
+	all.Wait()
+	data := map[string][]byte{}
+	for i, name := range names {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		data[name] = read[i]
+	}
+	return data, nil
 }
 
 // guard turns a panic of debug/dwarf, which trusts what it reads, into an error.

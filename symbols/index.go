@@ -47,7 +47,10 @@ func newIndex(im *image.Image, most int) *index {
 		}
 	}
 	slices.SortFunc(x.symbols, func(a, b symbol) int {
-		return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.rank, b.rank))
+		if a.value != b.value { // as a rule: there may be a million
+			return cmp.Compare(a.value, b.value)
+		}
+		return cmp.Compare(a.rank, b.rank)
 	})
 	x.symbols = slices.Clip(x.symbols)
 	return x
