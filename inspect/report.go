@@ -2,7 +2,7 @@ package inspect
 
 import (
 	"encoding/hex"
-	"fmt"
+	"strconv"
 	"time"
 
 	"procdump/snapshot"
@@ -48,7 +48,9 @@ type (
 type Address uint64
 
 // MarshalText writes the address in hexadecimal.
-func (a Address) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%#x", uint64(a)), nil }
+func (a Address) MarshalText() ([]byte, error) {
+	return strconv.AppendUint([]byte("0x"), uint64(a), 16), nil
+}
 
 // Process is whose dump it is.
 type Process struct {

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"procdump/inspect"
+	"procdump/inspect/diff"
 	"procdump/render/page"
 )
 
@@ -162,6 +163,43 @@ func TestCycle(t *testing.T) {
 	for in, want := range map[string][2]int{"aaab": {1, 3}, "aab": {0, 0}, "abababc": {2, 3}, "abcdabcdabcd": {4, 3}, "": {0, 0}, "abc": {0, 0}} {
 		if n, times := Cycle(frames(in)); n != want[0] || times != want[1] {
 			t.Errorf("%q: %d frames %d times, want %v", in, n, times, want)
+		}
+	}
+}
+
+// TestObject wants what json.Encoder writes.
+func TestObject(t *testing.T) {
+	type part struct {
+		N    int    `json:"n,omitempty"`
+		Text string `json:"text"`
+	}
+	for _, r := range []any{sample(), &inspect.Report{}, &inspect.Report{Groups: []inspect.Group{}, Modules: []inspect.Module{{}}}, grown(), &diff.Report{},
+		&struct {
+			Empty, None, Named []part `json:"-"`
+		}{},
+		&struct {
+			None  *part          `json:"none"`
+			Left  *part          `json:"left,omitempty"`
+			Part  *part          `json:"part,omitempty"`
+			Zero  part           `json:"zero,omitempty"`
+			Parts []*part        `json:"parts"`
+			Map   map[string]int `json:"map,omitempty"`
+			All   [0]int         `json:"all,omitempty"`
+			Any   any            `json:"any"`
+		}{Part: &part{1, "<\u2028\xff>"}, Parts: []*part{nil, {}}},
+		&struct {
+			Nothing int `json:"nothing,omitempty"`
+		}{},
+	} {
+		var got, want bytes.Buffer
+		e := json.NewEncoder(&want)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := object(&got, r); err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Errorf("%T: %v\n%s\nnot\n%s", r, err, &got, &want)
 		}
 	}
 }
