@@ -16,10 +16,12 @@ type entry struct {
 type shape struct {
 	mib, percent, threads int
 	huge                  bool // transparent huge pages
+	deep                  bool // its threads have different stacks
 	dirty                 int  // MiB a second that it writes to; 0: none
 }
 
-// benchCase is one victim and those who dump it, or what watch sets up.
+// benchCase is one victim and those who dump it or read its dump, or what watch
+// sets up.
 type benchCase struct {
 	name    string
 	shape   shape
@@ -29,6 +31,7 @@ type benchCase struct {
 	fresh   bool // each run has a victim of its own
 	watch   func(b *bench) (*watch, error)
 	kernel  bool // dumps of a kernel; no victim
+	explain bool // the victim crashes, and what became of it is read from its dump
 }
 
 func cases() []benchCase {
@@ -58,6 +61,8 @@ func cases() []benchCase {
 		{name: "live8GiB-1", shape: shape{mib: 8192, percent: 100, threads: 2, dirty: 1}, entries: live, rounds: 1, long: true},
 		{name: "live8GiB-100", shape: shape{mib: 8192, percent: 100, threads: 2, dirty: 100}, entries: live, rounds: 1, long: true},
 		{name: caseKernel, rounds: 1, long: true, kernel: true},
+		{name: caseInspect, shape: shape{mib: 4096, percent: 100, threads: 10, deep: true}, rounds: 3, long: true, explain: true},
+		{name: caseInspectAll, shape: shape{mib: 1, percent: 100, threads: 1000, deep: true}, rounds: 1, explain: true},
 	}, watchCases()...)
 }
 
@@ -65,6 +70,9 @@ func cases() []benchCase {
 func (b *bench) play(c benchCase, rounds int) (*result, error) {
 	if c.kernel {
 		return b.playKernel(c, rounds)
+	}
+	if c.explain {
+		return b.playInspect(c, rounds*c.rounds)
 	}
 	if c.watch != nil {
 		return b.playWatch(c, rounds*c.rounds)

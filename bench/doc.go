@@ -4,7 +4,7 @@
 //	go run ./bench [-short] [-only CASE] [-n ROUNDS]
 //
 // It prints a table of the dumps, one of the watching, one of dumps of kernels,
-// and then what must hold, each line with PASS, FAIL or ?
+// one of the reading of dumps, and then what must hold, each line with PASS, FAIL or ?
 // and the figure that decides; unless all pass it exits with 1. A ? says that
 // the limit itself varied too much, or was beaten by too much, to judge by it.
 // Linux only.

@@ -148,6 +148,9 @@ func benchmark() (good bool, err error) {
 	if err := writeKernelTable(os.Stdout, results); err != nil {
 		return false, err
 	}
+	if err := writeInspectTable(os.Stdout, results); err != nil {
+		return false, err
+	}
 	return writeVerdicts(os.Stdout, judge(results)), nil
 }
 

@@ -54,13 +54,14 @@ const (
 	caseLogJava   = "log-java"
 )
 
-// result is a case's table rows: of those who dump, of those who watch, or of
-// those who make dumps of kernels.
+// result is a case's table rows: of those who dump, of those who watch, of those
+// who make dumps of kernels, or of those who read dumps.
 type result struct {
 	name    string
 	rows    []*row
 	watched []*watchRow
 	kernel  []*row
+	readers []*row
 }
 
 // watchedBy finds the row of who watches and of a figure, "" for any; nil if

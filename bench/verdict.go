@@ -69,7 +69,8 @@ func judge(results []*result) []verdict {
 	all = append(all, judgeClones(byName)...)
 	all = append(all, judgePreCopies(byName)...)
 	all = append(all, judgeWatching(byName)...)
-	return append(all, judgeKernel(byName[caseKernel])...)
+	all = append(all, judgeKernel(byName[caseKernel])...)
+	return append(all, judgeInspect(byName)...)
 }
 
 // ofLimit compares with the limit, if that is one.

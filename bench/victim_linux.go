@@ -19,7 +19,7 @@ var victimSource []byte
 
 // buildVictim compiles the victim into dir.
 func buildVictim(dir string) (string, error) {
-	return compile(dir, "victim", victimSource, "-pthread")
+	return compile(dir, "victim", victimSource, "-g", "-pthread")
 }
 
 func compile(dir, name string, source []byte, flags ...string) (string, error) {
@@ -50,6 +50,9 @@ func startVictim(program string, s shape) (*victim, error) {
 	argv := []string{program, strconv.Itoa(s.mib), strconv.Itoa(s.percent), strconv.Itoa(s.threads)}
 	if s.huge {
 		argv = append(argv, "thp")
+	}
+	if s.deep {
+		argv = append(argv, "deep")
 	}
 	if s.dirty > 0 {
 		argv = append(argv, "dirty="+strconv.Itoa(s.dirty))
@@ -91,7 +94,7 @@ func (v *victim) stop() {
 	v.cmd.Wait()
 }
 
-// die makes an actor die of SIGSEGV; at is the moment before the fault and end
+// die makes a victim die of SIGSEGV; at is the moment before the fault and end
 // when it was gone, in nanoseconds since 1970.
 func (v *victim) die() (at, end int64, err error) {
 	a, err := v.ask("fault")
@@ -101,7 +104,7 @@ func (v *victim) die() (at, end int64, err error) {
 	v.cmd.Wait()
 	end = time.Now().UnixNano()
 	if s, ok := v.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGSEGV {
-		return 0, 0, fmt.Errorf("the actor did not die of SIGSEGV: %s", v.cmd.ProcessState)
+		return 0, 0, fmt.Errorf("the victim did not die of SIGSEGV: %s", v.cmd.ProcessState)
 	}
 	return a["at"], end, nil
 }

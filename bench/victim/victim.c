@@ -1,12 +1,14 @@
-// victim MIB PERCENT THREADS [thp] [dirty=RATE]: what the benchmark dumps. It has a reservation of
+// victim MIB PERCENT THREADS [thp] [deep] [dirty=RATE]: what the benchmark dumps. It has a reservation of
 // MIB of which PERCENT is touched in runs of 16 pages, and THREADS threads
 // including the one that beats: it sleeps 100 us at a time and remembers the
-// longest it was away. Its pages are small ones, but for "thp". With "dirty" a thread more writes to RATE MiB of its
+// longest it was away. Its pages are small ones, but for "thp". With "deep" no two threads that wait have the same
+// stack, of 20 to 59 functions of this program. With "dirty" a thread more writes to RATE MiB of its
 // pages a second, one after the other. A line on standard input is answered by a line:
 //
 //	gap    the longest absence in microseconds since the last answer
 //	fork   forks a child that ends at once; answers with the time of fork(2)
 //	crash  forks a copy that aborts; answers with the time until it is gone
+//	fault  dies of SIGSEGV in fall, 30 functions deep; answers with the moment before, in nanoseconds since 1970
 #define _GNU_SOURCE 1
 #include <pthread.h>
 #include <signal.h>
@@ -70,6 +72,45 @@ static void *wait_forever(void *unused) {
 	return NULL;
 }
 
+typedef void leaf(void);
+
+static void walk(uint64_t plan, int depth, leaf *end);
+
+// A function with a frame of a size of its own, which the compiler cannot leave early.
+#define WAY(n) \
+	static __attribute__((noinline)) void way##n(uint64_t plan, int depth, leaf *end) { \
+		volatile char room[16 * n + 16]; \
+		room[0] = 0; \
+		walk(plan, depth, end); \
+		room[n] = 1; \
+	}
+WAY(0) WAY(1) WAY(2) WAY(3) WAY(4) WAY(5) WAY(6) WAY(7)
+static void (*const ways[])(uint64_t, int, leaf *) = {way0, way1, way2, way3, way4, way5, way6, way7};
+
+// walk goes through as many functions as depth says, which the bits of plan choose, to the last one.
+static void walk(uint64_t plan, int depth, leaf *end) {
+	if (depth == 0)
+		end();
+	else
+		ways[plan & 7](plan >> 3 | plan << 61, depth - 1, end);
+}
+
+static void stay(void) { wait_forever(NULL); }
+
+static void *wait_deep(void *number) {
+	uint64_t n = (uint64_t)number;
+	walk(n * 0x9E3779B97F4A7C15ULL, 20 + n % 40, stay);
+	return NULL;
+}
+
+static __attribute__((noinline)) void fall(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	printf("fault at=%ld\n", t.tv_sec * 1000000000L + t.tv_nsec);
+	fflush(stdout);
+	*(volatile int *)16 = 1;
+}
+
 static uint64_t state = 7;
 
 static uint64_t random64(void) {
@@ -119,22 +160,23 @@ static void fork_once(void) {
 	printf("fork us=%ld\n", us);
 }
 
-static void start(void *(*f)(void *)) {
+static void start(void *(*f)(void *), long arg) {
 	pthread_attr_t attr;
 	pthread_t t;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 64 << 10);
-	if (pthread_create(&t, &attr, f, NULL)) {
+	if (pthread_create(&t, &attr, f, (void *)arg)) {
 		perror("pthread_create");
 		exit(3);
 	}
 }
 
 int main(int argc, char **argv) {
-	if (argc < 4 || argc > 6) return 2;
-	int thp = 0;
+	if (argc < 4 || argc > 7) return 2;
+	int thp = 0, deep = 0;
 	for (int i = 4; i < argc; i++) {
 		thp |= !strcmp(argv[i], "thp");
+		deep |= !strcmp(argv[i], "deep");
 		if (!strncmp(argv[i], "dirty=", 6)) rate = (atol(argv[i] + 6) << 20) / (long)PAGE;
 	}
 	pages = (strtoul(argv[1], NULL, 0) << 20) / PAGE;
@@ -156,9 +198,9 @@ int main(int argc, char **argv) {
 	getrlimit(RLIMIT_CORE, &core);
 	core.rlim_cur = core.rlim_max;
 	setrlimit(RLIMIT_CORE, &core);
-	start(beat);
-	if (rate) start(dirty);
-	for (int i = 2; i < threads; i++) start(wait_forever);
+	start(beat, 0);
+	if (rate) start(dirty, 0);
+	for (int i = 2; i < threads; i++) start(deep ? wait_deep : wait_forever, i);
 	usleep(50000); // until the last thread waits
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("ready addr=%lu size=%zu touched=%zu\n", (unsigned long)base, pages * PAGE, touched * PAGE);
@@ -168,6 +210,8 @@ int main(int argc, char **argv) {
 			crash();
 		else if (!strcmp(line, "fork\n"))
 			fork_once();
+		else if (!strcmp(line, "fault\n"))
+			walk(0x123456789, 30, fall);
 		else
 			printf("gap us=%ld\n", (long)atomic_exchange(&gap, 0));
 	}
