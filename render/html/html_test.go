@@ -2,13 +2,10 @@ package html
 
 import (
 	"bytes"
-	"encoding/xml"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"procdump/inspect"
+	"procdump/render/html/htmltest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -30,71 +28,9 @@ func written(t testing.TB, r *inspect.Report) string {
 	return b.String()
 }
 
-// element is a part of a page.
-type element struct {
-	name     string // with its id and classes
-	children []string
-}
-
-// skeleton is the structure of a page: its elements with their ids and classes,
-// indented, and the text of headings. Of neighbours that are alike there is one.
-// It fails where elements are not closed in order.
-func skeleton(t testing.TB, page string) string {
-	t.Helper()
-	d := xml.NewDecoder(strings.NewReader(page))
-	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
-	open := []*element{{}}
-	for {
-		token, err := d.Token()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatalf("it is not well formed: %v", err)
-		}
-		top := open[len(open)-1]
-		switch x := token.(type) {
-		case xml.StartElement:
-			e := &element{name: x.Name.Local}
-			for _, a := range x.Attr {
-				switch a.Name.Local {
-				case "id":
-					e.name += "#" + a.Value
-				case "class":
-					e.name += "." + strings.Join(strings.Fields(a.Value), ".")
-				case "hidden", "open":
-					e.name += " " + a.Name.Local
-				}
-			}
-			open = append(open, e)
-		case xml.CharData:
-			if text := strings.TrimSpace(string(x)); text != "" && slices.Contains([]string{"h1", "h2", "h3", "th"}, top.name) {
-				top.name += ": " + text
-			}
-		case xml.EndElement:
-			if len(open) == 1 {
-				t.Fatalf("</%s> closes nothing", x.Name.Local)
-			}
-			open = open[:len(open)-1]
-			parent := open[len(open)-1]
-			s := top.name + "\n"
-			for _, c := range top.children {
-				s += "  " + strings.ReplaceAll(strings.TrimSuffix(c, "\n"), "\n", "\n  ") + "\n"
-			}
-			if n := len(parent.children); n == 0 || parent.children[n-1] != s {
-				parent.children = append(parent.children, s)
-			}
-		}
-	}
-	if len(open) != 1 {
-		t.Fatalf("%s is not closed", open[len(open)-1].name)
-	}
-	return strings.Join(open[0].children, "")
-}
-
 func TestSkeleton(t *testing.T) {
 	for name, r := range map[string]*inspect.Report{"report": sample(), "nothing": {}} {
-		got := skeleton(t, plainPage(t, written(t, r)))
+		got := htmltest.Skeleton(t, written(t, r))
 		file := filepath.Join("testdata", name+".golden")
 		if *update {
 			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -109,20 +45,6 @@ func TestSkeleton(t *testing.T) {
 			t.Errorf("%s differs (go test ./render/html -update writes it):\n%s", file, got)
 		}
 	}
-}
-
-// plainPage is a page without the content of its style and script.
-func plainPage(t testing.TB, page string) string {
-	t.Helper()
-	for _, name := range []string{"style", "script"} {
-		before, rest, ok := strings.Cut(page, "<"+name+">")
-		content, after, ok2 := strings.Cut(rest, "</"+name+">")
-		if !ok || !ok2 || len(content) < 1000 || strings.Contains(after, "<"+name) {
-			t.Fatalf("not one <%s>", name)
-		}
-		page = before + "<" + name + "></" + name + ">" + after
-	}
-	return page
 }
 
 // TestParts wants what the report says, in the page.
@@ -155,7 +77,7 @@ func TestHostile(t *testing.T) {
 		}
 	}
 	elements := func(page string) (names []string) {
-		for line := range strings.Lines(skeleton(t, plainPage(t, page))) {
+		for line := range strings.Lines(htmltest.Skeleton(t, page)) {
 			name, _, _ := strings.Cut(strings.TrimSpace(line), ":")
 			name, _, _ = strings.Cut(name, ".")
 			names = append(names, name)
