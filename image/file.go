@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zlib"
@@ -25,6 +27,9 @@ type File struct {
 	closer  io.Closer
 	size    int64
 	modTime time.Time // rounded to milliseconds, as dumps have it
+
+	mapping sync.Mutex
+	maps    [][]byte // to be unmapped
 }
 
 // openFile opens an ELF file.
@@ -64,6 +69,10 @@ func newFile(r io.ReaderAt) (f *File, err error) {
 func (f *File) OnDisk() bool { return f.closer != nil }
 
 func (f *File) close() {
+	for _, b := range f.maps {
+		unmap(b)
+	}
+	f.maps = nil
 	if f.closer != nil {
 		f.closer.Close()
 	}
@@ -129,6 +138,30 @@ func (f *File) Data(name string, limit uint64) (b []byte, err error) {
 		return nil, fmt.Errorf("read section %s: %w", name, err)
 	}
 	return b, nil
+}
+
+// leastMapped is the size of a section, in bytes, that is not worth mapping.
+const leastMapped = 1 << 20
+
+// Mapped is Data, but a large section that is not compressed is mapped, so that
+// only what is looked at of it takes time and memory. Whoever reads it must expect
+// a fault, for the file may become shorter (debug.SetPanicOnFault), and keep
+// nothing of it beyond the Set's end. It may be called by several goroutines.
+func (f *File) Mapped(name string, limit uint64) ([]byte, error) {
+	s := f.Section(name)
+	o, ok := f.r.(*os.File)
+	if !ok || s == nil || s.Flags&elf.SHF_COMPRESSED != 0 || s.Size < leastMapped || s.Size > limit ||
+		s.Offset > uint64(f.size) || s.Size > uint64(f.size)-s.Offset {
+		return f.Data(name, limit)
+	}
+	part, whole := mapFile(o, int64(s.Offset), int64(s.Size))
+	if part == nil {
+		return f.Data(name, limit)
+	}
+	f.mapping.Lock()
+	defer f.mapping.Unlock()
+	f.maps = append(f.maps, whole)
+	return part, nil
 }
 
 // unpacked returns a section's bytes. What zlib has compressed, debug information

@@ -5,6 +5,7 @@ import (
 	"debug/dwarf"
 	"encoding/binary"
 	"fmt"
+	rundebug "runtime/debug"
 	"slices"
 	"sort"
 	"sync"
@@ -96,13 +97,14 @@ func openData(f *image.File, budget *uint64) (d *dwarf.Data, data map[string][]b
 	return d, data, err
 }
 
-// readSections reads sections of debug information side by side: they are
-// compressed as a rule.
+// readSections reads sections of debug information side by side: those of
+// distributions are compressed. What is mapped is read under guard only, and the
+// strings that debug/dwarf hands out are copies.
 func readSections(f *image.File, names []string) (map[string][]byte, error) {
 	read, errs := make([][]byte, len(names)), make([]error, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
-		all.Go(func() { read[i], errs[i] = f.Data(".debug_"+name, maxDebug) })
+		all.Go(func() { read[i], errs[i] = f.Mapped(".debug_"+name, maxDebug) })
 	}
 	all.Wait()
 	data := map[string][]byte{}
@@ -115,8 +117,10 @@ func readSections(f *image.File, names []string) (map[string][]byte, error) {
 	return data, nil
 }
 
-// guard turns a panic of debug/dwarf, which trusts what it reads, into an error.
+// guard turns a panic of debug/dwarf, which trusts what it reads, into an error,
+// and so a fault where a file that is mapped has become shorter.
 func guard(do func() error) (err error) {
+	defer rundebug.SetPanicOnFault(rundebug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("malformed debug information: %v", r)
