@@ -63,14 +63,14 @@ func hasChain(s stacks, want string) bool {
 func TestKilledAtAnyMoment(t *testing.T) {
 	need.Root(t)
 	for _, name := range []string{"heartbeat", "heartbeat@i386"} {
-		for _, clones := range []string{"0", "1"} {
+		for _, clones := range []string{"0", "1", "live"} {
 			t.Run(name+" -r "+clones, func(t *testing.T) { killAtRandom(t, name, clones) })
 		}
 	}
 }
 
-// killAtRandom aims every second time at the first moments of the stop, when a
-// clone is made. PROCDUMP_KILLS says how often it kills.
+// killAtRandom aims every second time at the first moments of the first stop, when
+// a clone or a userfaultfd is made. PROCDUMP_KILLS says how often it kills.
 func killAtRandom(t *testing.T, name, clones string) {
 	rounds := 20
 	if need.Long() {
@@ -88,6 +88,11 @@ func killAtRandom(t *testing.T, name, clones string) {
 		t.Fatal(r)
 	}
 	whole := time.Since(start)
+	if clones == "live" {
+		if m := readDump(t, filepath.Join(dir, "dump.core")).Info.Method; m != "pre-copy" {
+			t.Fatalf("method %q", m)
+		}
+	}
 	random := rand.New(rand.NewPCG(1, uint64(start.UnixNano())))
 	last := v.Ask(t, "state")
 	stood, lived := 0, 0
@@ -114,6 +119,9 @@ func killAtRandom(t *testing.T, name, clones string) {
 			lived++
 		}
 		last = wantProgress(t, v, last)
+		if clones == "live" {
+			wantUntracked(t, v)
+		}
 		if t.Failed() {
 			t.Fatalf("after kill %d, %v into the dump", i, wait)
 		}
