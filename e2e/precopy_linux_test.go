@@ -12,8 +12,8 @@ import (
 	"procdump/victims/need"
 )
 
-// wantUntracked fails the test if memory of a process is still registered with a
-// userfaultfd.
+// wantUntracked fails the test if a process still has a userfaultfd, or memory that
+// is registered with one.
 func wantUntracked(t testing.TB, v *victims.Victim) {
 	t.Helper()
 	tracked := true
@@ -29,6 +29,7 @@ func wantUntracked(t testing.TB, v *victims.Victim) {
 	}
 }
 
+// hasUserfault tells whether a process has a descriptor of a userfaultfd.
 func hasUserfault(t testing.TB, pid int) bool {
 	t.Helper()
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
