@@ -192,6 +192,7 @@ func TestConvertProcessRefused(t *testing.T) {
 		{nil, cut, ExitFailed, "x.dmp"},
 		{[]string{"-mm"}, filepath.Join(t.TempDir(), "none"), ExitFailed, "no such file"},
 		{[]string{"-mm"}, writeFakeVMCore(t), ExitUsage, "no dump of a process"},
+		{[]string{"-dontdump"}, writeFakeVMCore(t), ExitUsage, "-dontdump: it is for processes"},
 		{[]string{"-format", "minidump"}, writeFakeVMCore(t), ExitUsage, "a minidump holds a process"},
 	} {
 		out := filepath.Join(t.TempDir(), "out.core")
@@ -202,6 +203,16 @@ func TestConvertProcessRefused(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Dir(out) + "/*"); len(left) > 0 {
 			t.Errorf("%q %s: left behind: %q", c.args, c.in, left)
 		}
+	}
+	packed, err := os.ReadFile(mustConvert(t, "x.core.zst", core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(packed[20:200])
+	broken := sampleFile(t, "broken.core.zst", packed)
+	code, text, errs := convertFile(t, broken, filepath.Join(t.TempDir(), "out.core"))
+	if code != ExitFailed || !strings.Contains(errs, "corrupt zstd") {
+		t.Errorf("damaged compression: code %d: %s%s", code, text, errs)
 	}
 	for _, args := range [][]string{{"-o", core, core}, {core, "-"}} {
 		if code, _, errs := convertFile(t, args...); code != ExitUsage {
