@@ -28,9 +28,6 @@ func ofFork(what string, r *result) verdict {
 	}
 	fork, p := r.row(nameFork, placeDisk), r.pauseOf(nameClone, placeDisk)
 	own, seen := ratio(fork, r.row(nameClone, placeDisk), ownOf), (p.seen-p.noise)/fork.median(ownOf)
-	v := verdict{what, fmt.Sprintf("%s, seen %s; %v; fork(2) %s ms", figure("%.2f", own), figure("%.2f", seen), p, figure("%.2f", fork.median(ownOf))), fail}
-	if own <= mostOfFork && seen <= mostOfFork {
-		v.state = pass
-	}
-	return v
+	figures := fmt.Sprintf("%s, seen %s; %v; fork(2) %s ms", figure("%.2f", own), figure("%.2f", seen), p, figure("%.2f", fork.median(ownOf)))
+	return verdict{what, figures, p.state(own <= mostOfFork && seen <= mostOfFork, (mostOfFork-1)*fork.median(ownOf))}
 }

@@ -195,6 +195,11 @@ func TestVerdicts(t *testing.T) {
 				s.own += 60 * time.Millisecond
 			}
 		}},
+		{"a noisy machine", 10, func(tool, _ string, s *sample) {
+			if tool == nameIdle {
+				s.seen = 200 * time.Millisecond
+			}
+		}},
 		{"no fork", 3, func(tool, _ string, s *sample) {
 			if tool == nameFork {
 				s.err = errors.New("broken")

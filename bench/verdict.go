@@ -141,11 +141,7 @@ func pause(what string, r *result, tool, place string, most float64) verdict {
 		return verdict{what, "not run", notRun}
 	}
 	p := r.pauseOf(tool, place)
-	v := verdict{what, p.String(), fail} // also of NaN
-	if p.own <= most && p.seen-p.noise <= most {
-		v.state = pass
-	}
-	return v
+	return verdict{what, p.String(), p.state(p.own <= most && p.seen-p.noise <= most, most)}
 }
 
 // gcorePause judges how many times longer gcore's pause is. The victim's view
@@ -162,6 +158,18 @@ type stillness struct{ own, seen, noise float64 }
 func (r *result) pauseOf(tool, place string) stillness {
 	p := r.row(tool, place)
 	return stillness{p.median(ownOf), p.median(seenOf), r.row(nameIdle, place).median(seenOf)}
+}
+
+// state is a verdict's, which is none where the noise alone is more than may be:
+// whatever is left without it would do.
+func (p stillness) state(good bool, mostNoise float64) string {
+	switch {
+	case !good: // also of NaN
+		return fail
+	case p.noise > mostNoise:
+		return unsure
+	}
+	return pass
 }
 
 func (p stillness) String() string {
