@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +132,31 @@ func TestConvertCompression(t *testing.T) {
 			t.Error(z)
 		} else if _, err := os.Stat(z + ".zst"); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestConvertTruncated: what a dump that was cut off has lost is said, and the new
+// dump, which is whole, says so of itself.
+func TestConvertTruncated(t *testing.T) {
+	mini := processSamples(t)["minidump"]
+	core, err := os.ReadFile(mustConvert(t, "x.core", sampleFile(t, "x.dmp", mini)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"minidump": mini, "core": core} {
+		in := sampleFile(t, "dump", b[:len(b)-4096])
+		for _, form := range []string{"elf", "minidump"} {
+			out := filepath.Join(t.TempDir(), "out")
+			code, text, errs := convertFile(t, "-format", form, in, out)
+			if code != ExitOK || !strings.Contains(errs, "is truncated") {
+				t.Errorf("%s to %s: code %d: %s%s", name, form, code, text, errs)
+				continue
+			}
+			files, _ := filepath.Glob(out + "*")
+			if p := opened(t, files[0]); !slices.ContainsFunc(p.Info.Warnings, func(w string) bool { return strings.Contains(w, "is truncated") }) {
+				t.Errorf("%s to %s: warnings %q", name, form, p.Info.Warnings)
+			}
 		}
 	}
 }
