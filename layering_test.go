@@ -2,10 +2,12 @@
 package procdump_test
 
 import (
+	"encoding/json"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -272,5 +274,25 @@ func TestPackageFileSizes(t *testing.T) {
 		if n := strings.Count(string(b), "\n"); n > limit {
 			t.Errorf("%s has %d lines, want at most %d", s.file, n, limit)
 		}
+	}
+}
+
+// TestPackageModules: go.mod names each module once. With a second line of one,
+// every command of go that may write the file changes it.
+func TestPackageModules(t *testing.T) {
+	out, err := exec.Command("go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m struct{ Require []struct{ Path string } }
+	if err := json.Unmarshal(out, &m); err != nil || len(m.Require) == 0 {
+		t.Fatalf("%v, %s", err, out)
+	}
+	seen := map[string]bool{}
+	for _, r := range m.Require {
+		if seen[r.Path] {
+			t.Errorf("go.mod requires %s twice", r.Path)
+		}
+		seen[r.Path] = true
 	}
 }

@@ -18,6 +18,7 @@ type shape struct {
 	huge                  bool // transparent huge pages
 	deep                  bool // its threads have different stacks
 	dirty                 int  // MiB a second that it writes to; 0: none
+	maps                  int  // mappings more
 }
 
 // benchCase is one victim and those who dump it or read its dump, or what watch
@@ -36,11 +37,11 @@ type benchCase struct {
 
 func cases() []benchCase {
 	full := []entry{
-		{toolLimit, placeTmpfs}, {toolProcdump, placeTmpfs}, {toolGcore, placeTmpfs}, {toolKernel, placeTmpfs},
-		{toolLimit, placeDisk}, {toolEarly, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}, {toolKernel, placeDisk},
+		{toolLimit, placeTmpfs}, {toolTwo, placeTmpfs}, {toolProcdump, placeTmpfs}, {toolGcore, placeTmpfs}, {toolKernel, placeTmpfs},
+		{toolLimit, placeDisk}, {toolEarly, placeDisk}, {toolTwo, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}, {toolKernel, placeDisk},
 	}
-	clone := []entry{{toolFork, placeDisk}, {toolClone, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}}
-	live := []entry{{toolLive, placeDisk}, {toolClone, placeDisk}}
+	clone := []entry{{toolIdle, placeDisk}, {toolFork, placeDisk}, {toolClone, placeDisk}, {toolProcdump, placeDisk}, {toolGcore, placeDisk}}
+	live := []entry{{toolIdle, placeDisk}, {toolLive, placeDisk}, {toolClone, placeDisk}}
 	mini := []entry{{toolIdle, placeTmpfs}, {toolMini, placeTmpfs}, {toolGcore, placeTmpfs}}
 	return append([]benchCase{
 		{name: "1GiB", shape: shape{mib: 1024, percent: 100, threads: 2}, entries: full, rounds: 1},
@@ -52,6 +53,8 @@ func cases() []benchCase {
 			entries: []entry{{toolLimit, placeTmpfs}, {toolPacked, placeTmpfs}, {toolGcoreZstd, placeTmpfs}}},
 		{name: "threads10", shape: shape{mib: 1, percent: 100, threads: 10}, entries: mini, rounds: 3},
 		{name: "threads1000", shape: shape{mib: 1, percent: 100, threads: 1000}, entries: mini, rounds: 3},
+		{name: "threads500", shape: shape{mib: 1, percent: 100, threads: 500}, entries: mini, rounds: 1},
+		{name: "maps20000", shape: shape{mib: 1, percent: 100, threads: 2, maps: 20000}, entries: mini, rounds: 1},
 		{name: "clone1GiB", shape: shape{mib: 1024, percent: 100, threads: 2}, entries: clone, rounds: 1},
 		{name: "clone4GiB", shape: shape{mib: 4096, percent: 100, threads: 2}, entries: clone, rounds: 1, long: true},
 		{name: "clone8GiB", shape: shape{mib: 8192, percent: 100, threads: 2}, entries: clone, rounds: 1, long: true},

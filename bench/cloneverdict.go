@@ -9,35 +9,25 @@ const (
 	mostHugePerGiB = 5.0  // ms, with huge pages
 )
 
-// judgeClones judges the pauses of dumps from a clone.
+// judgeClones judges the pauses of dumps from a clone, as procdump says them and
+// as the victim sees them.
 func judgeClones(byName map[string]*result) (all []verdict) {
 	for _, size := range []string{"1GiB", "4GiB", "8GiB"} {
 		r := byName["clone"+size]
-		clone, fork := r.row(nameClone, placeDisk), r.row(nameFork, placeDisk)
-		v := verdict{fmt.Sprintf("clone of %s: pause ≤ %.2f × fork(2)", size, mostOfFork), "not run", notRun}
-		if r != nil {
-			x := ratio(fork, clone, ownOf)
-			v.figure, v.state = fmt.Sprintf("%s; %s ms and %s ms", figure("%.2f", x), figure("%.1f", clone.median(ownOf)), figure("%.1f", fork.median(ownOf))), fail
-			if x <= mostOfFork {
-				v.state = pass
-			}
-		}
-		// The victim's own view of gcore's pause: gcore does not say it.
-		x := ratio(clone, r.row(nameGcore, placeDisk), func(s sample) float64 {
-			if s.own > 0 {
-				return ownOf(s)
-			}
-			return seenOf(s)
-		})
-		all = append(all, v, atLeast(fmt.Sprintf("clone of %s: gcore's pause ≥ %.0f × this one", size, leastOfPause), r, x, leastOfPause, ""))
+		what := "clone of " + size
+		all = append(all, ofFork(what, r), gcorePause(what, r, nameClone, placeDisk, leastOfPause))
 	}
-	r := byName["clone1GiB-huge"]
-	v := verdict{fmt.Sprintf("clone of 1GiB of huge pages: pause ≤ %.0f ms", mostHugePerGiB), "not run", notRun}
-	if r != nil {
-		x := r.row(nameClone, placeDisk).median(ownOf)
-		if v.figure, v.state = figure("%.2f ms", x), fail; x <= mostHugePerGiB {
-			v.state = pass
-		}
+	return append(all, pause("clone of 1GiB of huge pages", byName["clone1GiB-huge"], nameClone, placeDisk, mostHugePerGiB))
+}
+
+// ofFork compares the pause with what fork(2) of the same process takes.
+func ofFork(what string, r *result) verdict {
+	what = fmt.Sprintf("%s: pause ≤ %.2f × fork(2)", what, mostOfFork)
+	if r == nil {
+		return verdict{what, "not run", notRun}
 	}
-	return append(all, v)
+	fork, p := r.row(nameFork, placeDisk), r.pauseOf(nameClone, placeDisk)
+	own, seen := ratio(fork, r.row(nameClone, placeDisk), ownOf), (p.seen-p.noise)/fork.median(ownOf)
+	figures := fmt.Sprintf("%s, seen %s; %v; fork(2) %s ms", figure("%.2f", own), figure("%.2f", seen), p, figure("%.2f", fork.median(ownOf)))
+	return verdict{what, figures, p.state(own <= mostOfFork && seen <= mostOfFork, (mostOfFork-1)*fork.median(ownOf))}
 }

@@ -20,7 +20,14 @@
 //     victim that aborts.
 //   - limit: process_vm_readv of the victim's pages into one reused buffer of
 //     1 MiB, and pwrite of the same bytes, on one thread. On disk also "early",
-//     which starts the disk while it copies; the faster of the two counts.
+//     which starts the disk while it copies; the faster of the two counts. "two
+//     readers" is the same on two threads, of a half each.
+//   - fork(2): what a copy of the victim's page tables costs at least, measured by
+//     the victim itself.
+//   - nobody: nothing is dumped. What the victim misses then is noise.
+//
+// A pause counts as procdump says it and as the victim sees it: its beating
+// thread remembers the longest it was away, from which the noise is taken off.
 //
 // Where it writes to disk, time counts until the data is there: procdump syncs
 // its file, so the other files are synced too, and the time of that is added.

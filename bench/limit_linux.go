@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"procdump/internal/sys/procmem"
@@ -16,18 +19,20 @@ import (
 const piece = 1 << 20
 
 // How the limit treats a disk: leave all to the fsync, or start writing every
-// earlyPiece so that copying and the disk overlap.
+// earlyPiece so that copying and the disk overlap; and whether a second thread
+// takes one half.
 const (
 	limitPlain = "plain"
 	limitEarly = "early"
+	limitTwo   = "two"
 	earlyPiece = 16 << 20
 )
 
 // copyMemory is the machine's limit: it copies the present pages of
 // [addr, addr+size) of a process to the same offsets of a file.
 func copyMemory(args []string) error {
-	if len(args) != 5 || args[4] != limitPlain && args[4] != limitEarly {
-		return fmt.Errorf("limit takes PID ADDR SIZE FILE %s|%s", limitPlain, limitEarly)
+	if len(args) != 5 || !slices.Contains([]string{limitPlain, limitEarly, limitTwo}, args[4]) {
+		return fmt.Errorf("limit takes PID ADDR SIZE FILE %s|%s|%s", limitPlain, limitEarly, limitTwo)
 	}
 	pid, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -53,12 +58,26 @@ func copyMemory(args []string) error {
 	if err := out.Truncate(int64(size)); err != nil {
 		return err
 	}
-	c := copier{pid: pid, base: addr, out: out, buf: make([]byte, piece), early: args[4] == limitEarly}
-	runtime.LockOSThread()
-	if err := c.scan(pagemap, addr+size); err != nil {
-		return err
+	readers := uint64(1)
+	if args[4] == limitTwo {
+		readers = 2
 	}
-	return out.Close()
+	errs := make([]error, readers)
+	part := size / readers / piece * piece
+	var all sync.WaitGroup
+	for i := range readers {
+		begin, end := addr+i*part, addr+(i+1)*part
+		if i == readers-1 {
+			end = addr + size
+		}
+		all.Go(func() {
+			runtime.LockOSThread()
+			c := copier{pid: pid, base: addr, out: out, buf: make([]byte, piece), early: args[4] == limitEarly}
+			errs[i] = c.scan(pagemap, begin, end)
+		})
+	}
+	all.Wait()
+	return errors.Join(append(errs, out.Close())...)
 }
 
 // copier gathers runs of pages up to a piece, reads them with one call, and
@@ -75,9 +94,10 @@ type copier struct {
 	started int64 // up to where in the file it was
 }
 
-func (c *copier) scan(pagemap *os.File, end uint64) error {
+// scan copies the present pages from begin to end.
+func (c *copier) scan(pagemap *os.File, begin, end uint64) error {
 	regions := make([]procmem.Region, 4096)
-	for at := c.base; at < end; {
+	for at := begin; at < end; {
 		n, next, err := procmem.Scan(pagemap, at, end, regions)
 		if err != nil {
 			return fmt.Errorf("scan pagemap: %w", err)

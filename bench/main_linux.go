@@ -66,16 +66,16 @@ type options struct {
 
 func parseOptions() options {
 	var o options
-	flag.BoolVar(&o.short, "short", false, "leave out the 4 GiB victim; three rounds")
+	flag.BoolVar(&o.short, "short", false, "leave out the large victims and kernels; three rounds")
 	flag.StringVar(&o.only, "only", "", "run only the `CASE`s named, separated by commas: "+strings.Join(caseNames(), ", "))
-	flag.IntVar(&o.rounds, "n", 0, "`ROUNDS` of each case (default 5)")
+	flag.IntVar(&o.rounds, "n", 0, "`ROUNDS` of each case (default 7)")
 	flag.StringVar(&o.procdump, "procdump", "", "measure this `PROGRAM` instead of the one built from the source")
 	flag.StringVar(&o.tmpfs, "tmpfs", "/dev/shm", "`FOLDER` in memory to write to")
 	flag.StringVar(&o.disk, "disk", victims.CacheDir("bench"), "`FOLDER` on disk to write to")
 	flag.BoolVar(&o.realtime, "rr", false, "run all contestants at real-time priority, for steady figures on a busy machine")
 	flag.Parse()
 	if o.rounds <= 0 {
-		o.rounds = 5
+		o.rounds = 7
 		if o.short {
 			o.rounds = 3
 		}

@@ -4,6 +4,7 @@ package main
 const (
 	nameLimit    = "limit"
 	nameEarly    = "limit, early"
+	nameTwo      = "limit, two readers"
 	nameGcore    = "gcore"
 	nameKernel   = "kernel"
 	nameProcdump = "procdump -ma"

@@ -14,7 +14,7 @@ import (
 )
 
 // runLimit ends a contestant that hangs.
-const runLimit = 3 * time.Minute
+const runLimit = 10 * time.Minute
 
 // bench is what all runs need.
 type bench struct {
@@ -43,6 +43,7 @@ func (b *bench) run(v *victim, t tool, place string) (s sample) {
 		s.err = fmt.Errorf("%s: %w", t.name, s.err)
 		return s
 	}
+	s.held = v.touched
 	if s.seen >= 0 {
 		if s.seen, s.err = v.gap(); s.err != nil {
 			return s

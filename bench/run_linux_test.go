@@ -15,15 +15,18 @@ import (
 func TestPauseOf(t *testing.T) {
 	const events = `{"event":"start","schema":1}
 {"event":"initiated","pid":7,"path":"x"}
-{"event":"complete","pid":7,"pauseMicros":1234,"sizeBytes":9}
+{"event":"complete","pid":7,"pauseMicros":1234,"method":"clone","sizeBytes":9}
 `
-	if d, err := pauseOf(events); err != nil || d != 1234*time.Microsecond {
+	if d, err := pauseOf(events, "clone"); err != nil || d != 1234*time.Microsecond {
 		t.Errorf("%v, %v", d, err)
 	}
-	for _, s := range []string{"", "{", `{"event":"complete","pauseMicros":-1}`, `{"event":"failed"}`} {
-		if _, err := pauseOf(s); err == nil {
+	for _, s := range []string{"", "{", `{"event":"complete","pauseMicros":-1,"method":"clone"}`, `{"event":"failed"}`} {
+		if _, err := pauseOf(s, "clone"); err == nil {
 			t.Errorf("%q has a pause", s)
 		}
+	}
+	if _, err := pauseOf(events, "pre-copy"); err == nil {
+		t.Error("a clone counts as a pre-copy")
 	}
 }
 
@@ -138,19 +141,21 @@ func TestLimit(t *testing.T) {
 			t.Skip(err)
 		}
 		file := filepath.Join(t.TempDir(), "memory")
-		err = copyMemory([]string{strconv.Itoa(v.pid), strconv.FormatUint(v.addr, 10), strconv.FormatInt(v.size, 10), file, limitEarly})
-		if errors.Is(err, os.ErrPermission) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%+v: %d bytes differ from the victim's %d", s, len(got), len(want))
+		for _, how := range []string{limitEarly, limitTwo} {
+			err = copyMemory([]string{strconv.Itoa(v.pid), strconv.FormatUint(v.addr, 10), strconv.FormatInt(v.size, 10), file, how})
+			if errors.Is(err, os.ErrPermission) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("%+v, %s: %d bytes differ from the victim's %d", s, how, len(got), len(want))
+			}
 		}
 		if touched := int64(s.mib) << 20 * int64(s.percent) / 100; v.touched > touched || v.touched < touched*99/100 {
 			t.Errorf("%+v: touched %d bytes, want %d", s, v.touched, touched)
@@ -158,6 +163,26 @@ func TestLimit(t *testing.T) {
 		if _, disk, err := settle(filepath.Dir(file)); err != nil || disk < v.touched || disk > v.touched+1<<20 {
 			t.Errorf("%+v: file occupies %d bytes for %d, %v", s, disk, v.touched, err)
 		}
+	}
+}
+
+// TestMaps: the victim has as many mappings as it is asked for.
+func TestMaps(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc")
+	}
+	program, err := buildVictim(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := startVictim(program, shape{mib: 1, percent: 100, threads: 2, maps: 3000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.stop()
+	maps, err := os.ReadFile("/proc/" + strconv.Itoa(v.pid) + "/maps")
+	if n := bytes.Count(maps, []byte("\n")); err != nil || n < 3000 || n > 3100 {
+		t.Errorf("%d mappings, %v", n, err)
 	}
 }
 

@@ -16,6 +16,7 @@ type sample struct {
 	own   time.Duration // the target's pause as the tool says
 	seen  time.Duration // the longest absence of the target's beating thread
 	disk  int64         // bytes the file occupies
+	held  int64         // bytes of the victim's memory
 	err   error
 }
 
@@ -42,6 +43,9 @@ func (r *row) err() error {
 // median of what f takes from the samples, NaN if there are none or one
 // does not apply.
 func (r *row) median(f func(sample) float64) float64 {
+	if r == nil {
+		return math.NaN()
+	}
 	var v []float64
 	for _, s := range r.samples {
 		x := f(s)
@@ -119,5 +123,6 @@ func durableOf(s sample) float64 { return s.durable().Seconds() }
 func cpuOf(s sample) float64     { return s.cpu.Seconds() }
 func rssOf(s sample) float64     { return float64(s.rss) / (1 << 20) }
 func diskOf(s sample) float64    { return float64(s.disk) / (1 << 20) }
+func shareOf(s sample) float64   { return float64(s.disk) / float64(s.held) }
 func ownOf(s sample) float64     { return s.own.Seconds() * 1000 }
 func seenOf(s sample) float64    { return s.seen.Seconds() * 1000 }

@@ -63,18 +63,29 @@ func results(change func(tool, place string, s *sample)) []*result {
 	full := map[string]sample{
 		nameLimit:    {wall: 900 * time.Millisecond},
 		nameEarly:    {wall: 950 * time.Millisecond},
-		nameProcdump: {wall: time.Second, rss: 30 << 20},
+		nameTwo:      {wall: 880 * time.Millisecond},
+		nameProcdump: {wall: time.Second, rss: 30 << 20, disk: 1 << 30, held: 1 << 30},
 		nameGcore:    {wall: 6 * time.Second},
 	}
 	mini := map[string]sample{
-		nameIdle: {seen: 2 * time.Millisecond},
-		nameMini: {wall: time.Second, rss: 9 << 20, own: 4 * time.Millisecond, seen: 6 * time.Millisecond},
+		nameIdle:  {seen: 2 * time.Millisecond},
+		nameMini:  {wall: time.Second, rss: 9 << 20, own: 4 * time.Millisecond, seen: 6 * time.Millisecond},
+		nameGcore: {wall: time.Second, own: -1, seen: 100 * time.Millisecond},
 	}
+	idle, gcore := sample{seen: time.Millisecond}, sample{wall: 3 * time.Second, own: -1, seen: 2 * time.Second}
+	add("clone1GiB-huge", map[string]sample{nameIdle: idle, nameClone: {own: 3 * time.Millisecond, seen: 5500 * time.Microsecond}})
+	for _, name := range []string{"clone1GiB", "clone4GiB", "clone8GiB"} {
+		add(name, map[string]sample{nameIdle: idle, nameGcore: gcore, nameFork: {own: 30 * time.Millisecond},
+			nameClone: {own: 33 * time.Millisecond, seen: 36 * time.Millisecond}})
+	}
+	add("live8GiB-1", map[string]sample{nameIdle: idle, nameLive: {own: 10 * time.Millisecond, seen: 12 * time.Millisecond}})
+	add("live8GiB-100", map[string]sample{nameIdle: idle, nameLive: {own: 40 * time.Millisecond, seen: 45 * time.Millisecond}})
 	for _, name := range []string{"1GiB", "4GiB", "sparse"} {
 		add(name, full)
 	}
-	add("threads10", mini)
-	add("threads1000", mini)
+	for _, name := range []string{"threads10", "threads500", "threads1000", "maps20000"} {
+		add(name, mini)
+	}
 	return all
 }
 
@@ -99,12 +110,12 @@ func TestVerdicts(t *testing.T) {
 		change func(tool, place string, s *sample)
 	}{
 		{"all well", 0, func(string, string, *sample) {}},
-		{"slow", 4, func(tool, _ string, s *sample) {
+		{"slow", 9, func(tool, _ string, s *sample) {
 			if tool == nameProcdump {
-				s.wall = 1150 * time.Millisecond // 0.78 of the limit, 5.2 of gcore
+				s.wall = 1150 * time.Millisecond // 0.78 of the limit, 0.77 of two readers, 5.2 of gcore
 			}
 		}},
-		{"slow sync on disk", 2, func(tool, place string, s *sample) {
+		{"slow sync on disk", 4, func(tool, place string, s *sample) {
 			if tool == nameProcdump && place == placeDisk {
 				s.flush = time.Second
 			}
@@ -129,12 +140,12 @@ func TestVerdicts(t *testing.T) {
 				s.own = 6 * time.Millisecond
 			}
 		}},
-		{"longer pause than stated", 2, func(tool, _ string, s *sample) {
+		{"longer pause than stated", 5, func(tool, _ string, s *sample) {
 			if tool == nameMini {
 				s.seen = 200 * time.Millisecond
 			}
 		}},
-		{"faster than can be", 4, func(tool, _ string, s *sample) {
+		{"faster than can be", 8, func(tool, _ string, s *sample) {
 			if tool == nameProcdump {
 				s.wall = 100 * time.Millisecond
 			}
@@ -144,7 +155,57 @@ func TestVerdicts(t *testing.T) {
 				s.wall = 700 * time.Millisecond // procdump has 0.7 of it
 			}
 		}},
-		{"broken", 10, func(tool, _ string, s *sample) {
+		{"gcore on disk is nearly as fast", 2, func(tool, place string, s *sample) {
+			if tool == nameGcore && place == placeDisk {
+				s.wall = 1900 * time.Millisecond
+			}
+		}},
+		{"two readers are faster", 4, func(tool, _ string, s *sample) {
+			if tool == nameTwo {
+				s.wall = 800 * time.Millisecond
+			}
+		}},
+		{"a dump larger than the victim", 1, func(tool, _ string, s *sample) {
+			if tool == nameProcdump {
+				s.disk += s.disk / 10
+			}
+		}},
+		{"a clone takes longer than fork", 3, func(tool, _ string, s *sample) {
+			if tool == nameClone {
+				s.own = s.own * 13 / 10
+			}
+		}},
+		{"the victim sees more of a clone", 4, func(tool, _ string, s *sample) {
+			if tool == nameClone {
+				s.seen = s.seen * 12 / 10
+			}
+		}},
+		{"gcore pauses for less", 4, func(tool, _ string, s *sample) {
+			if tool == nameGcore {
+				s.seen /= 3
+			}
+		}},
+		{"the victim sees more of a pre-copy", 2, func(tool, _ string, s *sample) {
+			if tool == nameLive {
+				s.seen += 60 * time.Millisecond
+			}
+		}},
+		{"a pre-copy pauses for longer", 2, func(tool, _ string, s *sample) {
+			if tool == nameLive {
+				s.own += 60 * time.Millisecond
+			}
+		}},
+		{"a noisy machine", 10, func(tool, _ string, s *sample) {
+			if tool == nameIdle {
+				s.seen = 200 * time.Millisecond
+			}
+		}},
+		{"no fork", 3, func(tool, _ string, s *sample) {
+			if tool == nameFork {
+				s.err = errors.New("broken")
+			}
+		}},
+		{"broken", 15, func(tool, _ string, s *sample) {
 			if tool == nameProcdump {
 				s.err = errors.New("broken")
 			}
@@ -183,11 +244,11 @@ func TestUnsteadyLimit(t *testing.T) {
 	r := &result{name: "1GiB", rows: []*row{seconds(1, 1, 2.5), seconds(1, 1, 1)}}
 	r.rows[0].tool, r.rows[0].place = nameLimit, placeDisk
 	r.rows[1].tool, r.rows[1].place = nameProcdump, placeDisk
-	if v := ofLimit("1GiB", placeDisk, r); v.state != unsure {
+	if v := ofLimit("speed", placeDisk, r, r.rows[0], leastOfLimit); v.state != unsure {
 		t.Errorf("%+v", v)
 	}
 	r.rows[0].samples[2].wall = 1500 * time.Millisecond
-	if v := ofLimit("1GiB", placeDisk, r); v.state != pass {
+	if v := ofLimit("speed", placeDisk, r, r.rows[0], leastOfLimit); v.state != pass {
 		t.Errorf("%+v", v)
 	}
 }

@@ -26,6 +26,7 @@ type tool struct {
 var (
 	toolLimit = limitTool(nameLimit, limitPlain)
 	toolEarly = limitTool(nameEarly, limitEarly)
+	toolTwo   = limitTool(nameTwo, limitTwo)
 
 	toolGcore = tool{name: nameGcore, dump: func(b *bench, v *victim, dir string) sample {
 		s, _ := command("gcore", "-o", filepath.Join(dir, "core"), strconv.Itoa(v.pid))
@@ -40,11 +41,11 @@ var (
 
 	toolKernel = tool{name: nameKernel, dump: kernelCore, leastShare: 1}
 
-	toolProcdump = procdumpTool(nameProcdump, 1, "-ma", "-r", "0")
-	toolPacked   = procdumpTool(namePacked, 8, "-ma", "-z", "-r", "0")
-	toolClone    = procdumpTool(nameClone, 1, "-ma", "-r", "1")
-	toolLive     = procdumpTool(nameLive, 1, "-ma", "-r", "live")
-	toolMini     = procdumpTool(nameMini, 1<<40, "-mm")
+	toolProcdump = procdumpTool(nameProcdump, 1, "stop-and-copy", "-ma", "-r", "0")
+	toolPacked   = procdumpTool(namePacked, 8, "stop-and-copy", "-ma", "-z", "-r", "0")
+	toolClone    = procdumpTool(nameClone, 1, "clone", "-ma", "-r", "1")
+	toolLive     = procdumpTool(nameLive, 1, "pre-copy", "-ma", "-r", "live")
+	toolMini     = procdumpTool(nameMini, 1<<40, "stop-and-copy", "-mm")
 
 	// toolFork forks the victim, which measures: what a clone costs at least.
 	toolFork = tool{name: nameFork, dump: func(_ *bench, v *victim, _ string) sample {
@@ -56,7 +57,7 @@ var (
 	}, noFile: true}
 
 	// toolIdle dumps nothing, as long as a mini dump may take: what the beating
-	// thread misses then is the machine's noise.
+	// thread misses then is the machine's noise. In a longer time it is no less.
 	toolIdle = tool{name: nameIdle, dump: func(*bench, *victim, string) sample {
 		time.Sleep(100 * time.Millisecond)
 		return sample{wall: -1, flush: -1, cpu: -1, rss: -1, own: -1, disk: -1}
@@ -90,32 +91,36 @@ func limitTool(name, how string) tool {
 	}, leastShare: 1}
 }
 
-func procdumpTool(name string, leastShare int64, switches ...string) tool {
+// procdumpTool is procdump with some switches; a dump that it took by another
+// method than theirs is a failure.
+func procdumpTool(name string, leastShare int64, method string, switches ...string) tool {
 	return tool{name: name, leastShare: leastShare, dump: func(b *bench, v *victim, dir string) sample {
 		argv := append([]string{b.procdump, "-json", "-o"}, switches...)
 		s, out := command(append(argv, strconv.Itoa(v.pid), filepath.Join(dir, "dump.core"))...)
 		if s.err == nil {
-			s.own, s.err = pauseOf(out)
-		}
-		if s.err == nil && name == nameLive && !strings.Contains(out, `"method":"pre-copy"`) {
-			s.err = errors.New("it was not pre-copied")
+			s.own, s.err = pauseOf(out, method)
 		}
 		return s
 	}}
 }
 
-// pauseOf finds the target's pause in procdump's JSON events.
-func pauseOf(events string) (time.Duration, error) {
+// pauseOf finds the target's pause in procdump's JSON events, of a dump that was
+// taken by a method.
+func pauseOf(events, method string) (time.Duration, error) {
 	d := json.NewDecoder(strings.NewReader(events))
 	for d.More() {
 		var e struct {
 			Event       string
 			PauseMicros *int64
+			Method      string
 		}
 		if err := d.Decode(&e); err != nil {
 			return 0, fmt.Errorf("read events: %w", err)
 		}
 		if e.Event == "complete" && e.PauseMicros != nil && *e.PauseMicros >= 0 {
+			if e.Method != method {
+				return 0, fmt.Errorf("the dump was taken by %s, not by %s", e.Method, method)
+			}
 			return time.Duration(*e.PauseMicros) * time.Microsecond, nil
 		}
 	}

@@ -57,6 +57,9 @@ func startVictim(program string, s shape) (*victim, error) {
 	if s.dirty > 0 {
 		argv = append(argv, "dirty="+strconv.Itoa(s.dirty))
 	}
+	if s.maps > 0 {
+		argv = append(argv, "maps="+strconv.Itoa(s.maps))
+	}
 	v, ready, err := startAsked(argv...)
 	if err != nil {
 		return nil, err

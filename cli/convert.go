@@ -98,6 +98,8 @@ func (o *convertOptions) ofKernel() error {
 	switch {
 	case len(o.process.Kinds) > 0:
 		return usagef("", "-type chooses what a kernel's dump holds", "%s is no dump of a process, which kinds such as -mm are for", o.In)
+	case o.process.DontDump:
+		return usagef("-dontdump", "leave it out", "it is for processes, and %s is none's dump", o.In)
 	case o.minidump:
 		return usagef("-format", "take kdump or elf", "a minidump holds a process, and %s is none's dump", o.In)
 	}

@@ -19,7 +19,6 @@ import (
 	"procdump/live/linux"
 	"procdump/minidump"
 	"procdump/snapshot"
-	"procdump/zseek"
 )
 
 // convertHeap is the size of the Go heap, in bytes, from which on a conversion
@@ -54,23 +53,13 @@ func (d *processDump) LetGo() {}
 // readDump reads the dump of a process in a file of size bytes; nil: it is of
 // something else.
 func readDump(r io.ReaderAt, size int64) (*processDump, error) {
-	d := &processDump{raw: r, size: size, compressed: zseek.Detect(r)}
-	if d.compressed {
-		z, err := zseek.NewReader(r, size)
-		if err != nil {
-			return nil, err
-		}
-		d.raw, d.size = z, z.Size()
-	}
+	d := &processDump{}
 	var err error
-	d.process, d.warnings, err = openProcess(d.raw, d.size)
-	switch {
-	case err != nil:
+	if d.raw, d.size, d.compressed, err = uncompressed(r, size); err != nil {
 		return nil, err
-	case d.process == nil && d.compressed:
-		return nil, errCompressed
-	case d.process == nil:
-		return nil, nil
+	}
+	if d.process, d.warnings, err = openProcess(d.raw, d.size, d.compressed); d.process == nil || err != nil {
+		return nil, err
 	}
 	if m, err := minidump.NewReader(d.raw, d.size); err == nil {
 		d.format = capture.FormatMinidump

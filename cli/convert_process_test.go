@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,6 +136,31 @@ func TestConvertCompression(t *testing.T) {
 	}
 }
 
+// TestConvertTruncated: what a dump that was cut off has lost is said, and the new
+// dump, which is whole, says so of itself.
+func TestConvertTruncated(t *testing.T) {
+	mini := processSamples(t)["minidump"]
+	core, err := os.ReadFile(mustConvert(t, "x.core", sampleFile(t, "x.dmp", mini)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"minidump": mini, "core": core} {
+		in := sampleFile(t, "dump", b[:len(b)-4096])
+		for _, form := range []string{"elf", "minidump"} {
+			out := filepath.Join(t.TempDir(), "out")
+			code, text, errs := convertFile(t, "-format", form, in, out)
+			if code != ExitOK || !strings.Contains(errs, "is truncated") {
+				t.Errorf("%s to %s: code %d: %s%s", name, form, code, text, errs)
+				continue
+			}
+			files, _ := filepath.Glob(out + "*")
+			if p := opened(t, files[0]); !slices.ContainsFunc(p.Info.Warnings, func(w string) bool { return strings.Contains(w, "is truncated") }) {
+				t.Errorf("%s to %s: warnings %q", name, form, p.Info.Warnings)
+			}
+		}
+	}
+}
+
 // TestConvertKinds: a smaller kind holds less of the same, and says which it is.
 func TestConvertKinds(t *testing.T) {
 	in := sampleFile(t, "dump", processSamples(t)["gcore-amd64.core.gz"])
@@ -192,6 +218,7 @@ func TestConvertProcessRefused(t *testing.T) {
 		{nil, cut, ExitFailed, "x.dmp"},
 		{[]string{"-mm"}, filepath.Join(t.TempDir(), "none"), ExitFailed, "no such file"},
 		{[]string{"-mm"}, writeFakeVMCore(t), ExitUsage, "no dump of a process"},
+		{[]string{"-dontdump"}, writeFakeVMCore(t), ExitUsage, "-dontdump: it is for processes"},
 		{[]string{"-format", "minidump"}, writeFakeVMCore(t), ExitUsage, "a minidump holds a process"},
 	} {
 		out := filepath.Join(t.TempDir(), "out.core")
@@ -202,6 +229,16 @@ func TestConvertProcessRefused(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Dir(out) + "/*"); len(left) > 0 {
 			t.Errorf("%q %s: left behind: %q", c.args, c.in, left)
 		}
+	}
+	packed, err := os.ReadFile(mustConvert(t, "x.core.zst", core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(packed[20:200])
+	broken := sampleFile(t, "broken.core.zst", packed)
+	code, text, errs := convertFile(t, broken, filepath.Join(t.TempDir(), "out.core"))
+	if code != ExitFailed || !strings.Contains(errs, "corrupt zstd") {
+		t.Errorf("damaged compression: code %d: %s%s", code, text, errs)
 	}
 	for _, args := range [][]string{{"-o", core, core}, {core, "-"}} {
 		if code, _, errs := convertFile(t, args...); code != ExitUsage {

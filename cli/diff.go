@@ -85,6 +85,8 @@ func parseDiff(args []string) (*diffOptions, error) {
 		return nil, usagef("", form+" and, perhaps, a file for the report", "%q is one word too many", words[3])
 	case slices.Contains(words, ""):
 		return nil, usagef("", form, "a path is empty")
+	case len(words) == 3 && isHTML(words[2]):
+		return nil, usagef("", "name a file that does not end in .html", "what grew is told as text or JSON")
 	case slices.Contains(words[:2], "-"):
 		return nil, usagef("", "put it into a file first", "a dump cannot be read from standard input: its parts are needed in no order")
 	}

@@ -45,6 +45,7 @@ func TestDiff(t *testing.T) {
 		{[]string{a}, ExitUsage, "give two dumps"},
 		{[]string{a, b, "c", "d"}, ExitUsage, "one word too many"},
 		{[]string{"-", b}, ExitUsage, "standard input"},
+		{[]string{a, b, report + ".html"}, ExitUsage, "text or JSON"},
 		{[]string{a, filepath.Join(t.TempDir(), "none")}, ExitFailed, "no such file"},
 		{[]string{a, writeFakeVMCore(t)}, ExitFailed, "not the dump of a process"},
 		{[]string{"-o", a, b, b}, ExitUsage, "the dump itself"},

@@ -91,7 +91,7 @@ var inspectParagraphs = []string{
 		"Breakpad's symbol files, as NAME/ID/NAME.sym or NAME.sym.",
 	"DUMP is of a kernel: of Linux (kdump-compressed, ELF, flattened, LiME, AVML; /proc/vmcore) or of Windows (MEMORY.DMP and small " +
 		"dumps). The report says why the machine crashed and has the stacks of processors and tasks, modules, what memory was used for, and " +
-		"the end of the log.",
+		"the end of the log. -redact, -sysroot and -sympath are for processes only.",
 	"Functions of a stack that are marked with ? are guesses: they are addresses on the stack that may be left from earlier calls.",
 }
 
@@ -217,14 +217,30 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 	case err != nil:
 		return fmt.Errorf("inspect %s: %w", o.In, err)
 	}
-	if o.HTML != "" {
-		return fmt.Errorf("inspect %s: it is the dump of a kernel, whose report is text or JSON: name an OUT that does not end in .html", o.In)
+	if err := o.ofKernel(); err != nil {
+		return err
 	}
 	write := render.Text
 	if o.JSON {
 		write = render.JSON
 	}
 	return putReport(o, stdout, func(w io.Writer) error { return write(w, report) })
+}
+
+// ofKernel refuses what does nothing for the dump of a kernel.
+func (o *inspectOptions) ofKernel() error {
+	for _, s := range []struct {
+		name  string
+		given bool
+	}{{"-redact", o.Redact}, {"-sysroot", o.SysRoot != ""}, {"-sympath", len(o.SymPath) > 0}} {
+		if s.given {
+			return usagef(s.name, "leave it out", "it is for processes, and %s is the dump of a kernel", o.In)
+		}
+	}
+	if o.HTML != "" {
+		return fmt.Errorf("inspect %s: it is the dump of a kernel, whose report is text or JSON: name an OUT that does not end in .html", o.In)
+	}
+	return nil
 }
 
 // putReport writes the report to where the command line wants it.

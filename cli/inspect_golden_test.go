@@ -75,7 +75,7 @@ func TestInspectGolden(t *testing.T) {
 // explained is the report on a dump of a process.
 func explained(t *testing.T, dump []byte, o image.Options) *inspect.Report {
 	t.Helper()
-	p, warnings, err := openProcess(bytes.NewReader(dump), int64(len(dump)))
+	p, warnings, err := openProcess(bytes.NewReader(dump), int64(len(dump)), false)
 	if p == nil || err != nil {
 		t.Fatalf("it is refused: %v", err)
 	}

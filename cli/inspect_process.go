@@ -84,7 +84,11 @@ func inspectDump(o *inspectOptions, path string) (*diff.Subject, error) {
 	if err != nil {
 		return nil, nil
 	}
-	p, warnings, err := openProcess(f, size)
+	r, size, compressed, err := uncompressed(f, size)
+	if err != nil {
+		return nil, err
+	}
+	p, warnings, err := openProcess(r, size, compressed)
 	if p == nil || err != nil {
 		return nil, err
 	}
@@ -116,17 +120,22 @@ func (o *inspectOptions) slowSources(ctx context.Context, set *image.Set) {
 	}
 }
 
-// openProcess reads the dump of a process, compressed or not; nil: it is of
-// something else.
-func openProcess(r io.ReaderAt, size int64) (*snapshot.Process, []error, error) {
-	compressed := zseek.Detect(r)
-	if compressed {
-		z, err := zseek.NewReader(r, size)
-		if err != nil {
-			return nil, nil, err
-		}
-		r, size = z, z.Size()
+// uncompressed is what a file of size bytes holds, and how much, and tells
+// whether the file is compressed.
+func uncompressed(r io.ReaderAt, size int64) (io.ReaderAt, int64, bool, error) {
+	if !zseek.Detect(r) {
+		return r, size, false, nil
 	}
+	z, err := zseek.NewReader(r, size)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	return z, z.Size(), true, nil
+}
+
+// openProcess reads the dump of a process, which may have been compressed; nil:
+// it is of something else.
+func openProcess(r io.ReaderAt, size int64, compressed bool) (*snapshot.Process, []error, error) {
 	head := make([]byte, 4)
 	if _, err := r.ReadAt(head, 0); err != nil {
 		if compressed {

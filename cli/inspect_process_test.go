@@ -32,7 +32,7 @@ func processSamples(t testing.TB) map[string][]byte {
 		all[filepath.Base(file)] = packed.Read(t, file)
 	}
 	b := all["gcore-amd64.core.gz"]
-	p, _, err := openProcess(bytes.NewReader(b), int64(len(b)))
+	p, _, err := openProcess(bytes.NewReader(b), int64(len(b)), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,10 +123,11 @@ func TestInspectDamaged(t *testing.T) {
 func explainBytes(t testing.TB, b []byte) bool {
 	t.Helper()
 	begin := time.Now()
-	p, warnings, err := openProcess(bytes.NewReader(b), int64(len(b)))
-	if p == nil || err != nil {
+	d, err := readDump(bytes.NewReader(b), int64(len(b)))
+	if d == nil || err != nil {
 		return false
 	}
+	p, warnings := d.process, d.warnings
 	// Not the machine's own files: what is fuzzed is the dump.
 	set := image.NewSet(p, image.Options{Roots: []string{"/nonexistent"}, DebugDirs: []string{"/nonexistent"}})
 	defer set.Close()

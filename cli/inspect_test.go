@@ -50,6 +50,9 @@ func TestInspect(t *testing.T) {
 		{[]string{"-o", dump, dump}, ExitUsage, "is the dump itself"},
 		{[]string{"-o", dump, os.DevNull}, ExitFailed, "is no regular file"},
 		{[]string{"-o", dump, t.TempDir()}, ExitFailed, "is no regular file"},
+		{[]string{"-redact", dump}, ExitUsage, "-redact: it is for processes"},
+		{[]string{"-sysroot", t.TempDir(), dump}, ExitUsage, "-sysroot: it is for processes"},
+		{[]string{"-sympath", t.TempDir(), dump}, ExitUsage, "-sympath: it is for processes"},
 		{[]string{dump, report + ".html"}, ExitFailed, "the dump of a kernel, whose report is text or JSON"},
 	} {
 		if code, _, errOut := inspected(t, c.args...); code != c.code || !strings.Contains(errOut, c.want) {

@@ -3,13 +3,13 @@
 // programs run in a runtime, with file and line, between the native frames of
 // that runtime.
 //
-// It reads the data of Ruby and Perl itself. What it knows of the others is that of go.opentelemetry.io/ebpf-profiler,
-// the profiler of OpenTelemetry: its parts in Go find the runtimes in the
-// process, and its compiled BPF programs, which walk the stacks, run in the
-// package bpf below, over the snapshot's memory. No program is loaded into the
-// kernel. No other package knows that module; the build tag nointerp leaves it
-// and its programs, which are under GPL-2.0, out, and with them all languages but
-// Ruby and Perl.
+// It reads the data of Ruby and Perl itself. What it knows of the others is that
+// of go.opentelemetry.io/ebpf-profiler, the profiler of OpenTelemetry: its parts
+// in Go find the runtimes in the process, and its compiled BPF programs, which
+// walk the stacks, run in the package bpf below, over the snapshot's memory. No
+// program is loaded into the kernel. No other package knows that module; the
+// build tag nointerp leaves it and its programs, which are under GPL-2.0, out,
+// and with them all languages but Ruby and Perl.
 package interp
 
 import (

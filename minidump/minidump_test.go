@@ -351,8 +351,16 @@ func TestTruncated(t *testing.T) {
 	// Cut in the middle of the payload, all streams are whole.
 	r := open(t, whole[:len(whole)-0x5000])
 	got, errs := r.Process()
-	if len(errs) > 0 || len(got.Threads) != 2 {
-		t.Errorf("got %v", errs)
+	held := func(m snapshot.Memory) (n uint64) {
+		xs, _ := m.Extents(snapshot.Range{Size: 1 << 63})
+		for _, x := range xs {
+			n += x.Size
+		}
+		return n
+	}
+	lost := held(open(t, whole).Memory()) - held(got.Memory)
+	if want := fmt.Sprintf("truncated: %d bytes", lost); lost == 0 || len(errs) != 1 || !strings.Contains(errs[0].Error(), want) || len(got.Threads) != 2 {
+		t.Errorf("got %v, want %s", errs, want)
 	}
 	if _, err := got.Memory.ReadMemory(make([]byte, 16), p.Threads[0].Registers.SP()); err != nil {
 		t.Errorf("the stack's copy is lost: %v", err)

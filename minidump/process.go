@@ -45,6 +45,11 @@ func (r *Reader) Process() (*snapshot.Process, []error) {
 	noted := r.fillNote(p, warn)
 	r.fillException(p, noted, warn)
 	linkModules(p)
+	_, err = r.memory64List()
+	warn(err)
+	_, err = r.memoryList()
+	warn(err)
+	warn(r.lacks())
 	m := r.memory(p.Info.Unreadable)
 	p.Regions = r.regions(p, m.segs, warn)
 	p.Memory = m

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sort"
 
@@ -98,15 +99,7 @@ func (r *Reader) Memory() snapshot.Memory { return r.memory(nil) }
 // memory leaves out the ranges that the dump itself calls unreadable: the file
 // has zeros there.
 func (r *Reader) memory(unreadable []snapshot.Range) *memory {
-	all, _ := r.memory64List()
-	list, _ := r.memoryList()
-	segs := overlay(segments(all, r.size), segments(list, r.size))
-	threads, _ := r.threads()
-	stacks := make([]MemoryDescriptor, 0, len(threads))
-	for _, t := range threads {
-		stacks = append(stacks, t.Stack)
-	}
-	segs = overlay(segs, segments(stacks, r.size))
+	segs := r.held(r.size)
 	valid := make([]snapshot.Range, 0, len(unreadable))
 	for _, u := range unreadable {
 		if u.End() >= u.Addr {
@@ -114,6 +107,35 @@ func (r *Reader) memory(unreadable []snapshot.Range) *memory {
 		}
 	}
 	return &memory{r: r.r, segs: without(segs, snapshot.MergeRanges(valid, 0))}
+}
+
+// held lists the memory that a file of so many bytes has with these lists.
+func (r *Reader) held(size int64) []MemoryDescriptor {
+	all, _ := r.memory64List()
+	list, _ := r.memoryList()
+	segs := overlay(segments(all, size), segments(list, size))
+	threads, _ := r.threads()
+	stacks := make([]MemoryDescriptor, 0, len(threads))
+	for _, t := range threads {
+		stacks = append(stacks, t.Stack)
+	}
+	return overlay(segs, segments(stacks, size))
+}
+
+// lacks says how much of the memory that the lists name lies beyond the file's
+// end; nil if it is all there.
+func (r *Reader) lacks() error {
+	cut := uint64(0)
+	for _, s := range r.held(math.MaxInt64) {
+		cut += s.Size
+	}
+	for _, s := range r.held(r.size) {
+		cut -= s.Size
+	}
+	if cut == 0 {
+		return nil
+	}
+	return fmt.Errorf("minidump is truncated: %d bytes of memory are missing", cut)
 }
 
 // find returns the index of the first segment that ends after addr.

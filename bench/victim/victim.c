@@ -1,9 +1,11 @@
-// victim MIB PERCENT THREADS [thp] [deep] [dirty=RATE]: what the benchmark dumps. It has a reservation of
-// MIB of which PERCENT is touched in runs of 16 pages, and THREADS threads
-// including the one that beats: it sleeps 100 us at a time and remembers the
-// longest it was away. Its pages are small ones, but for "thp". With "deep" no two threads that wait have the same
-// stack, of 20 to 59 functions of this program. With "dirty" a thread more writes to RATE MiB of its
-// pages a second, one after the other. A line on standard input is answered by a line:
+// victim MIB PERCENT THREADS [thp] [deep] [dirty=RATE] [maps=COUNT]: what the
+// benchmark dumps. It has a reservation of MIB of which PERCENT is touched in runs
+// of 16 pages, and THREADS threads including the one that beats: it sleeps 100 us
+// at a time and remembers the longest it was away. Its pages are small ones, but
+// for "thp". With "deep" no two threads that wait have the same stack, of 20 to 59
+// functions of this program. With "dirty" a thread more writes to RATE MiB of its
+// pages a second, one after the other. With "maps" it has COUNT mappings of a page
+// more. A line on standard input is answered by a line:
 //
 //	gap    the longest absence in microseconds since the last answer
 //	fork   forks a child that ends at once; answers with the time of fork(2)
@@ -171,13 +173,30 @@ static void start(void *(*f)(void *), long arg) {
 	}
 }
 
+// map_pages makes mappings of a page each: neighbours differ in what is permitted.
+static int map_pages(size_t count) {
+	char *p = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED) return -1;
+	for (size_t i = 0; i < count; i++) {
+		p[i * PAGE] = 1;
+		if (i % 2 && mprotect(p + i * PAGE, PAGE, PROT_READ)) return -1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv) {
-	if (argc < 4 || argc > 7) return 2;
+	if (argc < 4 || argc > 8) return 2;
 	int thp = 0, deep = 0;
+	size_t maps = 0;
 	for (int i = 4; i < argc; i++) {
 		thp |= !strcmp(argv[i], "thp");
 		deep |= !strcmp(argv[i], "deep");
 		if (!strncmp(argv[i], "dirty=", 6)) rate = (atol(argv[i] + 6) << 20) / (long)PAGE;
+		if (!strncmp(argv[i], "maps=", 5)) maps = strtoul(argv[i] + 5, NULL, 0);
+	}
+	if (maps && map_pages(maps)) {
+		perror("map pages");
+		return 3;
 	}
 	pages = (strtoul(argv[1], NULL, 0) << 20) / PAGE;
 	size_t touched = 0;

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -86,5 +87,29 @@ func TestIncomparable(t *testing.T) {
 	r := Compare(a, b)
 	if w := strings.Join(r.Warnings, "\n"); !strings.Contains(w, "two processes") || !strings.Contains(w, "only one of them") {
 		t.Errorf("%q", w)
+	}
+	// What is in RAM cannot be compared then, but the size of mappings can.
+	if !strings.HasPrefix(r.Summary, "+4096 KiB of memory, most of all [heap]") {
+		t.Error(r.Summary)
+	}
+}
+
+// TestReserved: address space without a page in RAM is not what grew most, where
+// it is known what is in RAM.
+func TestReserved(t *testing.T) {
+	a, b := look(1, 4), look(1, 64)
+	b.Process.Regions = append(b.Process.Regions, snapshot.Region{Range: snapshot.Range{Addr: 1 << 40, Size: 1 << 36}})
+	r := Compare(a, b)
+	if n := r.Memory.Names; !strings.HasPrefix(r.Summary, "+30720 KiB of memory, most of all [heap]") || len(n) != 2 || n[0].Name != "[heap]" {
+		t.Errorf("%s; %+v", r.Summary, n)
+	}
+}
+
+// TestSame: what did not change is an empty array of the object in JSON, for
+// programs that go through it.
+func TestSame(t *testing.T) {
+	text, err := json.Marshal(Compare(look(1, 4), look(1, 4)))
+	if err != nil || strings.Contains(string(text), "null") {
+		t.Errorf("%s, %v", text, err)
 	}
 }
