@@ -101,7 +101,8 @@ type Unwinder struct {
 }
 
 // maxWork bounds how much an Unwinder does for all stacks together: words that
-// are looked at, steps of expressions, bytes of call frame information. Sound
+// are looked at, steps of expressions, call frame information that is read and its
+// instructions. Sound
 // dumps of thousands of threads need a small part of it; damaged ones can be
 // made to need any number.
 const maxWork = 64 << 20
