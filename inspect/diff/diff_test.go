@@ -62,9 +62,18 @@ func TestCompare(t *testing.T) {
 		len(back.Warnings) != 1 || !strings.Contains(back.Warnings[0], "older") {
 		t.Errorf("%+v", back)
 	}
-	if same := Compare(a, a); same.Summary != "Nothing grew or shrank: the same memory, threads and files" ||
+	if same := Compare(a, a); same.Stacks == nil || same.Files == nil || same.Summary != "Nothing grew or shrank: the same memory, threads and files" ||
 		len(same.Stacks)+len(same.Files)+len(same.Memory.Kinds)+len(same.Memory.Names) != 0 {
 		t.Errorf("%+v", same)
+	}
+}
+
+// TestReserved: address space that is only reserved is not what grew most.
+func TestReserved(t *testing.T) {
+	a, b := look(1, 4), look(1, 8)
+	b.Process.Regions = append(b.Process.Regions, snapshot.Region{Range: snapshot.Range{Addr: 0x7f0000000000, Size: 64 << 20}})
+	if r := Compare(a, b); r.Summary != "+2048 KiB of memory, most of all [heap]" || r.Memory.Kinds[0].Name != "heap" {
+		t.Errorf("%s; %+v", r.Summary, r.Memory.Kinds)
 	}
 }
 
@@ -84,6 +93,9 @@ func TestIncomparable(t *testing.T) {
 		b.Process.Regions[i].Resident, b.Process.Regions[i].Swapped = 0, 0
 	}
 	r := Compare(a, b)
+	if want := "+4096 KiB of memory, most of all [heap]"; r.Summary != want || len(r.Memory.Names) != 1 || r.Memory.Names[0].Before.Resident != 0 {
+		t.Errorf("%s; %+v", r.Summary, r.Memory.Names)
+	}
 	if w := strings.Join(r.Warnings, "\n"); !strings.Contains(w, "two processes") || !strings.Contains(w, "only one of them") {
 		t.Errorf("%q", w)
 	}

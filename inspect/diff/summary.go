@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// summary says what grew most.
-func summary(r *Report) string {
+// summary says what grew most; inRAM as of growth.
+func summary(r *Report, inRAM bool) string {
 	var parts []string
-	if n := growth(r.Before.Amount, r.After.Amount); n != 0 {
+	if n := growth(r.Before.Amount, r.After.Amount, inRAM); n != 0 {
 		what := "memory"
 		if len(r.Memory.Names) > 0 && n > 0 && r.Memory.Names[0].Growth() > 0 {
 			what = fmt.Sprintf("memory, most of all %s", r.Memory.Names[0].Name)
@@ -32,6 +32,5 @@ func summary(r *Report) string {
 	if len(parts) == 0 {
 		return "Nothing grew or shrank: the same memory, threads and files"
 	}
-	s := strings.Join(parts, "; ")
-	return s
+	return strings.Join(parts, "; ")
 }
