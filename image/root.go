@@ -14,7 +14,8 @@ const maxLinks = 40
 // stays as it is.
 func below(root, name string) string {
 	if root == "" || root == "/" {
-		return name
+		// Two slashes would lead Windows to a file server that the dump names.
+		return "/" + strings.TrimLeft(name, "/"+string(os.PathSeparator))
 	}
 	at := "/"
 	parts := strings.Split(name, "/")

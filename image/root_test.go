@@ -36,6 +36,9 @@ func TestBelow(t *testing.T) {
 		if got := below(whole, "/lib/x.so"); got != "/lib/x.so" {
 			t.Errorf("of the machine's root: %s", got)
 		}
+		if got := below(whole, "//server/share/x.so"); got != "/server/share/x.so" {
+			t.Errorf("of a file server: %s", got)
+		}
 	}
 }
 
