@@ -168,6 +168,30 @@ func TestGoHeap(t *testing.T) {
 	}
 }
 
+// counting counts the bytes that memory is asked for, and has none of them.
+type counting struct{ asked int }
+
+func (c *counting) ReadMemory(p []byte, addr uint64) (int, error) {
+	c.asked += min(len(p), 4096)
+	return 0, &snapshot.MemoryError{Addr: addr, Err: snapshot.ErrNotMapped}
+}
+
+func (*counting) Extents(snapshot.Range) ([]snapshot.Extent, error) { return nil, nil }
+
+// TestManyStacks: a damaged dump may call any number of mappings the stack; the
+// environment is looked for in some.
+func TestManyStacks(t *testing.T) {
+	p := crashed(0, 0, 0)
+	memory := &counting{}
+	p.Memory, p.Auxv, p.Regions = memory, make([]byte, 64), nil
+	for i := range 20 * maxStacks {
+		p.Regions = append(p.Regions, snapshot.Region{Range: snapshot.Range{Addr: uint64(i+1) << 32, Size: maxStackTop}, Path: "[stack]"})
+	}
+	if got := environ(p); got != nil || memory.asked == 0 || memory.asked > maxStacks*maxStackTop {
+		t.Errorf("%q, %d bytes asked for", got, memory.asked)
+	}
+}
+
 // TestNamedFrames: a report has a bounded number of frames, and says so.
 func TestNamedFrames(t *testing.T) {
 	p := crashed(0, 0, 0)
