@@ -11,8 +11,11 @@
 package goroutine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"sort"
 
 	"procdump/arch"
 	"procdump/image"
@@ -231,22 +234,29 @@ func (f *finder) thread(m uint64) int {
 // threads says which goroutines are on a thread's stack. The program knows its
 // threads by the numbers of its own PID namespace, which may be others.
 func (f *finder) threads(all []Goroutine) {
-	known := map[int]bool{}
-	for i := range f.p.Threads {
-		known[f.p.Threads[i].TID] = true
+	type place struct {
+		sp  uint64
+		tid int
 	}
+	known, places := map[int]bool{}, []place{}
+	for i := range f.p.Threads {
+		t := &f.p.Threads[i]
+		known[t.TID] = true
+		places = append(places, place{t.Registers.SP(), t.TID})
+	}
+	slices.SortStableFunc(places, func(a, b place) int { return cmp.Compare(a.sp, b.sp) })
 	for i := range all {
 		g := &all[i]
 		if !known[g.TID] {
 			g.TID = 0
 		}
-		if g.Status != Running && g.Status != Syscall && g.Status != Waiting && g.Status != CopyStack {
+		if g.Status != Running && g.Status != Syscall && g.Status != CopyStack {
 			continue
 		}
-		for k := range f.p.Threads {
-			if g.Status != Waiting && g.Stack.Contains(f.p.Threads[k].Registers.SP()) {
-				g.TID, g.OnThread = f.p.Threads[k].TID, true
-			}
+		// Threads and goroutines are many: the lowest stack pointer in the stack.
+		k := sort.Search(len(places), func(k int) bool { return places[k].sp >= g.Stack.Addr })
+		if k < len(places) && g.Stack.Contains(places[k].sp) {
+			g.TID, g.OnThread = places[k].tid, true
 		}
 	}
 }

@@ -80,12 +80,9 @@ func stackKey(s *unwind.Stack) string {
 }
 
 func (c *Collected) thread(i int, t *snapshot.Thread) Thread {
-	out := Thread{TID: t.TID, Name: t.Name, CPUMicros: (t.UserTime + t.SystemTime).Microseconds(), WaitChannel: t.WaitChannel}
+	out := Thread{TID: t.TID, Name: t.Name, CPUMicros: (t.UserTime + t.SystemTime).Microseconds(), WaitChannel: t.WaitChannel, Goroutine: c.runs[t.TID]}
 	if t.State != 0 {
 		out.State = string(rune(t.State))
-	}
-	if k := slices.IndexFunc(c.routines, func(r routine) bool { return r.TID == t.TID }); k >= 0 {
-		out.Goroutine = c.routines[k].ID
 	}
 	if t.Signal != 0 {
 		out.Signal = signals.Name(t.Signal)
