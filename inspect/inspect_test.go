@@ -209,6 +209,14 @@ func TestNamedFrames(t *testing.T) {
 	if g := n.group(s); len(g.Frames) != 1 || g.Complete || g.End == "" {
 		t.Errorf("%+v", g)
 	}
+	p.Modules = []snapshot.Module{{Range: snapshot.Range{Size: 0x1000}, Path: strings.Repeat("x", 3<<10)}}
+	set = image.NewSet(p, image.Options{})
+	defer set.Close()
+	n = &namer{symbols: symbols.New(set), set: set, left: 8}
+	s.Frames = make([]unwind.Frame, 4)
+	if g := n.group(s); len(g.Frames) != 2 || g.Complete {
+		t.Errorf("%d frames with paths of 3 KiB", len(g.Frames))
+	}
 }
 
 // TestOtherMachine: of a machine whose stacks are not known all but these is
