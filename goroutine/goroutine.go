@@ -106,6 +106,40 @@ const maxGoroutines = 1 << 18
 
 // Find returns the goroutines of a process.
 func Find(p *snapshot.Process, set *image.Set) (*List, error) {
+	f, err := newFinder(p, set)
+	if err != nil {
+		return nil, err
+	}
+	array, n := f.allgs()
+	if n == 0 {
+		return nil, fmt.Errorf("%w: the dump does not hold the variables or the heap of the program", ErrNotHere)
+	}
+	l := &List{}
+	if n > maxGoroutines {
+		l.LeftOut = n - maxGoroutines
+		n = maxGoroutines
+	}
+	f.calibrate(array, n)
+	for i := range n {
+		if g, ok := f.goroutine(f.pointer(array + uint64(i*f.word))); ok {
+			l.All = append(l.All, g)
+		}
+	}
+	last := uint64(0)
+	for i := range l.All {
+		last = max(last, l.All[i].ID)
+	}
+	for i := range l.All {
+		if g := &l.All[i]; g.Parent > last { // before Go 1.21 another field was there
+			g.Parent = 0
+		}
+	}
+	f.threads(l.All)
+	return l, nil
+}
+
+// newFinder returns what finds the goroutines of a process.
+func newFinder(p *snapshot.Process, set *image.Set) (*finder, error) {
 	var table *pclntab.Table
 	var module *image.GoModule
 	var im *image.Image
@@ -124,33 +158,7 @@ func Find(p *snapshot.Process, set *image.Set) (*List, error) {
 	case module == nil:
 		return nil, fmt.Errorf("%w: the dump does not hold the variables of the program, or it is older than Go 1.20", ErrNotHere)
 	}
-	f := &finder{p: p, set: set, im: im, table: table, module: module, word: word}
-	array, n := f.allgs()
-	if n == 0 {
-		return nil, fmt.Errorf("%w: the dump does not hold the variables or the heap of the program", ErrNotHere)
-	}
-	l := &List{}
-	if n > maxGoroutines {
-		l.LeftOut = n - maxGoroutines
-		n = maxGoroutines
-	}
-	f.calibrate(array, n)
-	for i := range n {
-		if g, ok := f.goroutine(f.pointer(array + uint64(i*word))); ok {
-			l.All = append(l.All, g)
-		}
-	}
-	last := uint64(0)
-	for i := range l.All {
-		last = max(last, l.All[i].ID)
-	}
-	for i := range l.All {
-		if g := &l.All[i]; g.Parent > last { // before Go 1.21 another field was there
-			g.Parent = 0
-		}
-	}
-	f.threads(l.All)
-	return l, nil
+	return &finder{p: p, set: set, im: im, table: table, module: module, word: word, left: maxSought}, nil
 }
 
 // finder finds the goroutines of one process.
@@ -164,6 +172,7 @@ type finder struct {
 	layout layout
 	text   []string // of wait reasons
 	ms     map[uint64]int
+	left   int // of maxSought
 }
 
 // goroutine reads one; false: it has ended, or it is none.
