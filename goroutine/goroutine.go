@@ -6,8 +6,8 @@
 // (runtime.allgs) is found among its variables by what it must look like, and
 // where a field of struct g lies, which changes with Go's versions
 // (runtime/runtime2.go), is found by what the goroutines at hand hold. Programs
-// of Go 1.20 and later, on amd64, i386 and (not tried yet) arm64, are known. A dump must hold the
-// program's variables and heap; mini dumps do not.
+// of Go 1.20 and later, on amd64, i386 and (not tried yet) arm64, are known. A
+// dump must hold the program's variables and heap; mini dumps do not.
 package goroutine
 
 import (

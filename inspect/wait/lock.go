@@ -9,9 +9,8 @@ import (
 	"procdump/snapshot"
 )
 
-// before and after are how many bytes round a futex are kept: the lock that it
-// is part of.
-// least is how many must be there.
+// before and after are how many bytes round a futex are kept, of the lock that it
+// is part of, and least is how many from the futex on must be there.
 const before, after, least = 16, 32, 12
 
 // futex is a word that a thread waits for to change, and what lies round it.

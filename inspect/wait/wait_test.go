@@ -29,7 +29,7 @@ const (
 	interr = -512 & (1<<64 - 1) // ERESTARTSYS
 )
 
-// waiting is a process of which each thread is in the system call given.
+// process is one of which each thread is in the system call given.
 func process(calls ...[5]uint64) *snapshot.Process {
 	p := &snapshot.Process{PID: 10}
 	p.System.Machine = arch.AMD64
