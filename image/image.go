@@ -237,7 +237,11 @@ func (im *Image) find() *File {
 		return im.inMemory()
 	}
 	for _, root := range im.set.o.Roots {
-		f, err := openFile(below(root, im.Module.Path))
+		var f *File
+		path, err := below(root, im.Module.Path)
+		if err == nil {
+			f, err = openFile(path)
+		}
 		if err != nil {
 			im.why = cmp.Or(im.why, err.Error())
 			continue

@@ -85,7 +85,11 @@ func (u *Unchanged) compared(i int) ([]snapshot.Extent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f := u.open(below("", g.Path)); f != nil {
+	path, err := below("", g.Path)
+	if err != nil {
+		return nil, err
+	}
+	if f := u.open(path); f != nil {
 		var all []snapshot.Extent
 		for _, x := range xs {
 			all = u.compare(all, x, f, int64(g.Offset-g.Addr))
