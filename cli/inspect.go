@@ -220,11 +220,28 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 	if o.HTML != "" {
 		return fmt.Errorf("inspect %s: it is the dump of a kernel, whose report is text or JSON: name an OUT that does not end in .html", o.In)
 	}
+	if s := o.ofProcesses(); s != "" {
+		return fmt.Errorf("inspect %s: it is the dump of a kernel: leave out %s, which is for dumps of processes", o.In, s)
+	}
 	write := render.Text
 	if o.JSON {
 		write = render.JSON
 	}
 	return putReport(o, stdout, func(w io.Writer) error { return write(w, report) })
+}
+
+// ofProcesses is a switch of the command line that only reports on processes
+// follow, "" if there is none.
+func (o *inspectOptions) ofProcesses() string {
+	switch {
+	case o.Redact:
+		return "-redact"
+	case o.SysRoot != "":
+		return "-sysroot"
+	case len(o.SymPath) > 0:
+		return "-sympath"
+	}
+	return ""
 }
 
 // putReport writes the report to where the command line wants it.

@@ -51,6 +51,9 @@ func TestInspect(t *testing.T) {
 		{[]string{"-o", dump, os.DevNull}, ExitFailed, "is no regular file"},
 		{[]string{"-o", dump, t.TempDir()}, ExitFailed, "is no regular file"},
 		{[]string{dump, report + ".html"}, ExitFailed, "the dump of a kernel, whose report is text or JSON"},
+		{[]string{"-redact", dump}, ExitFailed, "leave out -redact"},
+		{[]string{"-sysroot", t.TempDir(), dump}, ExitFailed, "leave out -sysroot"},
+		{[]string{"-sympath", t.TempDir(), dump}, ExitFailed, "leave out -sympath"},
 	} {
 		if code, _, errOut := inspected(t, c.args...); code != c.code || !strings.Contains(errOut, c.want) {
 			t.Errorf("%q: code %d, %q", c.args, code, errOut)
