@@ -17,7 +17,10 @@ const maxLinks = 40
 func below(root, name string) (string, error) {
 	if root == "" || root == "/" {
 		// Two slashes would lead Windows to a file server that the dump names.
-		return "/" + strings.TrimLeft(name, "/"+string(os.PathSeparator)), nil
+		for name != "" && os.IsPathSeparator(name[0]) {
+			name = name[1:]
+		}
+		return "/" + name, nil
 	}
 	at := "/"
 	parts := strings.Split(name, "/")
