@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"procdump/image/breakpad"
+	"procdump/image/pclntab"
 	"procdump/internal/elfimage"
 	"procdump/snapshot"
 )
@@ -51,6 +52,8 @@ type Set struct {
 	inMemory uint64   // bytes of images that are no files
 	unpacked uint64   // bytes of mini debug information
 	records  int      // of symbol files that may still be remembered
+	steps    int      // of Go's tables that may still be read
+	searched uint64   // bytes of variables
 	symbols  []string // folders of symbol files
 	fetcher  Fetcher
 	// supplements are files of debug information that images share, by build id.
@@ -66,7 +69,7 @@ func NewSet(p *snapshot.Process, o Options) *Set {
 	if len(o.DebugDirs) == 0 {
 		o.DebugDirs = []string{DebugDir}
 	}
-	s := &Set{p: p, o: o, records: breakpad.MaxRecords}
+	s := &Set{p: p, o: o, records: breakpad.MaxRecords, steps: pclntab.MaxSteps}
 	for i := range p.Modules {
 		s.images = append(s.images, &Image{Module: &p.Modules[i], Index: i, set: s})
 		s.order = append(s.order, i)
@@ -234,7 +237,11 @@ func (im *Image) find() *File {
 		return im.inMemory()
 	}
 	for _, root := range im.set.o.Roots {
-		f, err := openFile(below(root, im.Module.Path))
+		var f *File
+		path, err := below(root, im.Module.Path)
+		if err == nil {
+			f, err = openFile(path)
+		}
 		if err != nil {
 			im.why = cmp.Or(im.why, err.Error())
 			continue

@@ -8,7 +8,6 @@
 package render
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -17,14 +16,7 @@ import (
 )
 
 // JSON writes the report as one indented JSON object.
-func JSON(w io.Writer, r *inspect.Report) error { return object(w, r) }
-
-func object(w io.Writer, r any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
-}
+func JSON(w io.Writer, r *inspect.Report) error { return page.JSON(w, r) }
 
 // Text writes the report for a person.
 func Text(w io.Writer, r *inspect.Report) error {

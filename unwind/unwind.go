@@ -4,12 +4,13 @@
 // It goes by call frame information (DWARF 5 §6.4; .eh_frame as in the Linux
 // Standard Base, Core, 10.6), which it takes from the image in the dump, from
 // the file that was mapped, from Breakpad's symbol file or from its debug
-// information, through signal handlers and the vdso; by the table of Go's runtime in Go's code; and, where
-// all this is missing, by frame pointers and at last by whatever on the stack
-// looks like a return address. Frames found in the latter ways are marked.
+// information, through signal handlers and the vdso; by the table of Go's runtime
+// in Go's code; and, where all this is missing, by frame pointers and at last by
+// whatever on the stack looks like a return address. Frames found in the latter
+// ways are marked.
 //
-// Stacks of amd64, i386 and arm64 threads are known. An Unwinder is for one goroutine
-// at a time. Whatever the dump holds, it ends in bounded time.
+// Stacks of amd64, i386 and arm64 threads are known. An Unwinder is for one
+// goroutine at a time. Whatever the dump holds, it ends in bounded time.
 package unwind
 
 import (
@@ -101,7 +102,8 @@ type Unwinder struct {
 }
 
 // maxWork bounds how much an Unwinder does for all stacks together: words that
-// are looked at, steps of expressions, bytes of call frame information. Sound
+// are looked at, steps of expressions, call frame information that is read and its
+// instructions. Sound
 // dumps of thousands of threads need a small part of it; damaged ones can be
 // made to need any number.
 const maxWork = 64 << 20
