@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"procdump/image/breakpad"
+	"procdump/image/pe"
 	"procdump/internal/elfimage"
 	"procdump/snapshot"
 )
@@ -89,7 +90,7 @@ func (s *Set) Close() {
 func (s *Set) Warnings() []string {
 	all := slices.Clone(s.warnings)
 	for _, im := range s.images {
-		if im.file.done && im.file.value == nil && im.why != "" && im.fetched.value == nil && len(all) < maxWarnings {
+		if im.file.value == nil && im.peFile.value == nil && im.why != "" && im.fetched.value == nil && len(all) < maxWarnings {
 			all = append(all, fmt.Sprintf("%s: %s", im.Module.Path, im.why))
 		}
 	}
@@ -131,6 +132,8 @@ type Image struct {
 	mini   once[*File]
 	sym    once[*breakpad.File]
 	golang once[*goTable]
+	pe     once[*pe.Image]
+	peFile once[*pe.Image]
 	// What a Fetcher had, once there is one.
 	fetched, fetchedDebug once[*File]
 	// goModule belongs to golang; nil: it was not found.
@@ -230,6 +233,9 @@ func (im *Image) named() bool { return strings.HasPrefix(im.Module.Path, "/") }
 
 // find looks for the file that was mapped.
 func (im *Image) find() *File {
+	if im.windows() {
+		return nil
+	}
 	if !im.named() {
 		return im.inMemory()
 	}
