@@ -22,6 +22,7 @@ import (
 
 	"procdump/image/breakpad"
 	"procdump/image/pclntab"
+	"procdump/image/pe"
 	"procdump/internal/elfimage"
 	"procdump/snapshot"
 )
@@ -92,7 +93,7 @@ func (s *Set) Close() {
 func (s *Set) Warnings() []string {
 	all := slices.Clone(s.warnings)
 	for _, im := range s.images {
-		if im.file.done && im.file.value == nil && im.why != "" && im.fetched.value == nil && len(all) < maxWarnings {
+		if im.file.value == nil && im.peFile.value == nil && im.why != "" && im.fetched.value == nil && len(all) < maxWarnings {
 			all = append(all, fmt.Sprintf("%s: %s", im.Module.Path, im.why))
 		}
 	}
@@ -134,6 +135,8 @@ type Image struct {
 	mini   once[*File]
 	sym    once[*breakpad.File]
 	golang once[*goTable]
+	pe     once[*pe.Image]
+	peFile once[*pe.Image]
 	// What a Fetcher had, once there is one.
 	fetched, fetchedDebug once[*File]
 	// goModule belongs to golang; nil: it was not found.
@@ -233,6 +236,9 @@ func (im *Image) named() bool { return strings.HasPrefix(im.Module.Path, "/") }
 
 // find looks for the file that was mapped.
 func (im *Image) find() *File {
+	if im.windows() {
+		return nil
+	}
 	if !im.named() {
 		return im.inMemory()
 	}

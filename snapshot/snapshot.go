@@ -136,6 +136,7 @@ type FileID struct {
 	Inode   uint64    `json:"inode,omitempty"`
 	Size    int64     `json:"size,omitempty"` // bytes
 	ModTime time.Time `json:"mtime,omitzero"`
+	Stamp   uint32    `json:"stamp,omitempty"` // of a PE image: TimeDateStamp of its header
 }
 
 // Perm is a region's protection.

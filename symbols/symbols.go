@@ -38,11 +38,13 @@ type Location struct {
 type Symbolizer struct {
 	set    *image.Set
 	images map[*image.Image]*names
-	cache  map[uint64][]Location
-	warned map[string]bool
-	debug  uint64 // bytes of debug information that may still be read
-	clock  clock  // and for how long
-	table  int    // symbols that may still be read
+	// exports are those of Windows images.
+	exports map[*image.Image]*exports
+	cache   map[uint64][]Location
+	warned  map[string]bool
+	debug   uint64 // bytes of debug information that may still be read
+	clock   clock  // and for how long
+	table   int    // symbols that may still be read
 	// Warnings lists debug information that could not be used, each once.
 	Warnings []string
 }
@@ -52,8 +54,8 @@ const maxCached = 1 << 14
 
 // New returns a symbolizer of the images.
 func New(set *image.Set) *Symbolizer {
-	return &Symbolizer{set: set, images: map[*image.Image]*names{}, cache: map[uint64][]Location{}, warned: map[string]bool{},
-		debug: maxAllDebug, clock: clock{left: maxDebugTime}, table: maxSymbols}
+	return &Symbolizer{set: set, images: map[*image.Image]*names{}, exports: map[*image.Image]*exports{}, cache: map[uint64][]Location{},
+		warned: map[string]bool{}, debug: maxAllDebug, clock: clock{left: maxDebugTime}, table: maxSymbols}
 }
 
 func (s *Symbolizer) warn(text string) {
@@ -120,7 +122,10 @@ func (s *Symbolizer) lookup(pc uint64) []Location {
 	}
 	n := s.of(im)
 	if n == nil {
-		return calls(im, pc)
+		if all := calls(im, pc); len(all) > 0 {
+			return all
+		}
+		return s.exported(im, pc)
 	}
 	at := pc - n.bias
 	var all []Location
