@@ -35,6 +35,9 @@ type Cloner interface {
 	// not change. An error that matches errors.ErrUnsupported says why that
 	// cannot be: the process stands as before.
 	Clone(CloneOptions) error
+	// Outlives tells whether what is read after Clone is there when the process
+	// is killed.
+	Outlives() bool
 }
 
 // CloneOptions say what of a process's memory will be read from its clone.
@@ -59,12 +62,13 @@ func (j *Job) clone(src Source) (*Pacer, error) {
 	}
 	p := src.Snapshot()
 	err := fmt.Errorf("it cannot be cloned in this state: %w", errors.ErrUnsupported)
-	if c, ok := src.(Cloner); ok {
+	c, ok := src.(Cloner)
+	if ok {
 		err = c.Clone(j.CloneOptions())
 	}
 	switch {
 	case err == nil:
-		if j.Cloned != nil {
+		if j.Cloned != nil && c.Outlives() {
 			j.Cloned()
 		}
 		return j.Pacer, nil

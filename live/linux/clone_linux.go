@@ -269,6 +269,13 @@ func (s *Stopped) ownInit() bool {
 	return len(ids) > 0 && ids[len(ids)-1] == 1
 }
 
+// Outlives tells whether what was made by Clone is there when the process is
+// killed. A clone is in its PID namespace, and is killed with the first process of
+// that (pid_namespaces(7)), which often ends when the one does that it was made for.
+func (s *Stopped) Outlives() bool {
+	return s.copy == nil || s.Process.Info.Namespaces["pid"] == machineNamespace
+}
+
 // keepRest copies what the clone does not have.
 func (s *Stopped) keepRest(k *kept, o CloneOptions) error {
 	for i := range s.Process.Regions {
