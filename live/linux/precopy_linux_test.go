@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"procdump/snapshot"
@@ -218,11 +219,42 @@ func TestPreCopyThenClone(t *testing.T) {
 		t.Errorf("method %q, warnings %q", info.Method, info.Warnings)
 	}
 	checkUntracked(t, v.pid)
+	if st, err := target.precopy.store.file.Stat(); err != nil || st.Size() > 0 {
+		t.Errorf("the pre-copy still takes %d bytes of the disk, %v", st.Size(), err)
+	}
 	var large, x uint64
 	if _, err := fmt.Sscan(v.ask(t, "where"), &large, &x, &x, &x); err != nil {
 		t.Fatal(err)
 	}
 	checkInstant(t, "the large buffer", stamps(t, s.Process, large, 4096), false)
+}
+
+// TestPreCopyNoRoomAtAll ends a pre-copy for want of disk where there is not
+// memory enough for a clone: there must be none.
+func TestPreCopyNoRoomAtAll(t *testing.T) {
+	v := startProgram(t, "changing", "")
+	target, o := copied(t, v.pid)
+	s, err := target.Stop(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Resume()
+	full, spool := true, o.Spool
+	o.Spool = func() (*os.File, error) {
+		if full {
+			full = false
+			return nil, syscall.ENOSPC
+		}
+		return spool()
+	}
+	var no *NoClone
+	if err := s.Clone(o); !errors.As(err, &no) || !strings.Contains(no.Why, "disk") {
+		t.Errorf("error %v, method %q: want one about the disk", err, s.Process.Info.Method)
+	}
+	if st := state(t, v.pid); st != 't' {
+		t.Errorf("it is in state %c, and does not stand", st)
+	}
+	checkUntracked(t, v.pid)
 }
 
 // TestPreCopyAlone copies a process that another test names, and is killed by

@@ -33,9 +33,13 @@ func (s *Stopped) Clone(o CloneOptions) error {
 	if !errors.As(err, &much) {
 		return err
 	}
+	if o.NoRoom != "" {
+		s.target.precopy.discard()
+		return err
+	}
 	switch err := s.clone(o); {
 	case err == nil:
-		s.target.precopy.end()
+		s.target.precopy.discard()
 		s.Process.Info.Warnings = append(s.Process.Info.Warnings, "it was cloned after all (-r live): "+much.Why)
 		return nil
 	case !errors.Is(err, errors.ErrUnsupported):
