@@ -45,6 +45,7 @@ type CloneOptions struct {
 	Want   func(*snapshot.Region) bool
 	Spool  func() (*os.File, error) // makes a file for memory that a clone does not have
 	NoRoom string                   // why there is not memory enough for a clone; "": there is
+	Only   bool                     // the process must not stand while much is copied
 }
 
 // PreCopy asks for a copy of a process's memory that is made while it runs, in a
@@ -91,7 +92,7 @@ func Stood(why string) string { return "not taken from a clone, it stood while i
 
 // CloneOptions are those of the job's source.
 func (j *Job) CloneOptions() CloneOptions {
-	return CloneOptions{Want: j.wanted, Spool: j.newSpool, NoRoom: j.NoRoom}
+	return CloneOptions{Want: j.wanted, Spool: j.newSpool, NoRoom: j.NoRoom, Only: j.Method == CloneOnly}
 }
 
 // RoomForPreCopy tells why there is not disk enough for a copy of the process's

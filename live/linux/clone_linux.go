@@ -39,8 +39,10 @@ type CloneOptions struct {
 	Spool func() (*os.File, error)
 	// NoRoom says why there is not memory enough for a clone; "": there is.
 	// Without it there is none, and what a pre-copy has left is copied at the
-	// stop, however much that is.
+	// stop, however much that is unless Only is set.
 	NoRoom string
+	// Only tells that the process must not stand while much is copied.
+	Only bool
 }
 
 // clone is Clone without a pre-copy.

@@ -189,12 +189,12 @@ func TestPreCopyOfEverySort(t *testing.T) {
 	}
 }
 
-// TestPreCopyThenClone leaves more than is to be copied at the stop: a clone
-// takes over.
-func TestPreCopyThenClone(t *testing.T) {
+// leaves copies a process that has written to more since than is to be copied at
+// the stop, and stops it.
+func leaves(t *testing.T) (*program, *Stopped, CloneOptions) {
+	t.Helper()
 	v := startProgram(t, "stamping", "", strconv.Itoa(muchLeft*3/2/4096), "0")
 	target, o := copied(t, v.pid)
-	o.NoRoom = ""
 	eventually(t, "it writes to all of its memory", func() bool {
 		var most uint64
 		if _, err := fmt.Sscan(v.ask(t, "pass"), &most); err != nil {
@@ -210,7 +210,27 @@ func TestPreCopyThenClone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Resume()
+	t.Cleanup(func() { s.Resume() })
+	return v, s, o
+}
+
+// TestPreCopyOnly: a process that must not stand while much is copied does not
+// where there can be no clone.
+func TestPreCopyOnly(t *testing.T) {
+	v, s, o := leaves(t)
+	o.Only = true
+	var no *NoClone
+	if err := s.Clone(o); !errors.As(err, &no) {
+		t.Errorf("error %v, method %q", err, s.Process.Info.Method)
+	}
+	checkUntracked(t, v.pid)
+}
+
+// TestPreCopyThenClone leaves more than is to be copied at the stop: a clone
+// takes over.
+func TestPreCopyThenClone(t *testing.T) {
+	v, s, o := leaves(t)
+	o.NoRoom = ""
 	if err := s.Clone(o); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +239,7 @@ func TestPreCopyThenClone(t *testing.T) {
 		t.Errorf("method %q, warnings %q", info.Method, info.Warnings)
 	}
 	checkUntracked(t, v.pid)
-	if st, err := target.precopy.store.file.Stat(); err != nil || st.Size() > 0 {
+	if st, err := s.target.precopy.store.file.Stat(); err != nil || st.Size() > 0 {
 		t.Errorf("the pre-copy still takes %d bytes of the disk, %v", st.Size(), err)
 	}
 	var large, x uint64

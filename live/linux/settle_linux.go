@@ -25,7 +25,7 @@ func (s *Stopped) Clone(o CloneOptions) error {
 		return s.clone(o)
 	}
 	atMost := s.little()
-	if o.NoRoom != "" {
+	if o.NoRoom != "" && !o.Only {
 		atMost = 0
 	}
 	err := s.settle(o, atMost)
@@ -35,7 +35,7 @@ func (s *Stopped) Clone(o CloneOptions) error {
 	}
 	if o.NoRoom != "" {
 		s.target.precopy.discard()
-		return err
+		return noClone("%s; and for a clone %s", much.Why, o.NoRoom)
 	}
 	switch err := s.clone(o); {
 	case err == nil:
@@ -43,6 +43,9 @@ func (s *Stopped) Clone(o CloneOptions) error {
 		s.Process.Info.Warnings = append(s.Process.Info.Warnings, "it was cloned after all (-r live): "+much.Why)
 		return nil
 	case !errors.Is(err, errors.ErrUnsupported):
+		return err
+	case o.Only:
+		s.target.precopy.discard()
 		return err
 	}
 	err = s.settle(o, 0)
