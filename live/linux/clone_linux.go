@@ -100,13 +100,15 @@ func (s *Stopped) cloneable() error {
 	case t.NoClone() != "":
 		return noClone("%s", t.NoClone())
 	case len(s.Process.Info.MissedThreads) > 0:
-		return noClone("a thread of it waits in the kernel, uninterruptibly (for a vfork child or a file server)")
+		return noClone("%s", whyWaits)
 	}
 	if slices.ContainsFunc(s.Process.Regions, func(g snapshot.Region) bool { return g.Flags&snapshot.Userfault != 0 }) {
 		return noClone("%s", whyUserfault)
 	}
 	return nil
 }
+
+const whyWaits = "a thread of it waits in the kernel, uninterruptibly (for a vfork child or a file server)"
 
 // makeCopy clones the process. It runs on the thread that traces it.
 func (s *Stopped) makeCopy(k *kept) error {

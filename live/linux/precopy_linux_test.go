@@ -325,9 +325,10 @@ func TestKilledWhilePreCopying(t *testing.T) {
 	}
 }
 
-// TestNoPreCopy makes one of what cannot be copied while it runs.
+// TestNoPreCopy makes one of what cannot be copied while it runs, stopped in
+// both ways for it.
 func TestNoPreCopy(t *testing.T) {
-	for _, c := range []struct{ victim, why string }{{"seccomp", "seccomp"}, {"uffd", "userfaultfd"}} {
+	for _, c := range []struct{ victim, why string }{{"seccomp", "seccomp"}, {"uffd", "userfaultfd"}, {"vforker", "uninterruptibly"}} {
 		t.Run(c.victim, func(t *testing.T) {
 			v := victims.Start(t, c.victim)
 			target, err := Open(v.PID, Options{Clone: true})
@@ -335,10 +336,12 @@ func TestNoPreCopy(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer target.Close()
-			err = target.PreCopy(context.Background(), spooled(t), nil)
-			var no *NoClone
-			if !errors.As(err, &no) || !strings.Contains(no.Why, c.why) {
-				t.Errorf("error %v, want one about %s", err, c.why)
+			for _, stop := range []func(context.Context) (*Stopped, error){nil, target.Stop} {
+				err = target.PreCopy(context.Background(), spooled(t), stop)
+				var no *NoClone
+				if !errors.As(err, &no) || !strings.Contains(no.Why, c.why) {
+					t.Errorf("error %v, want one about %s", err, c.why)
+				}
 			}
 		})
 	}
