@@ -236,7 +236,15 @@ func (s *Stopped) room(regions []snapshot.Region) snapshot.Range {
 		return snapshot.Range{}
 	}
 	g, tid := regions[i].Range, s.held[0].tid
-	low := snapshot.Range{Addr: g.Addr, Size: min(g.Size, roomWanted)}
+	// Below the stack pointer of a thread that stands in it, less the red zone,
+	// nothing is in use.
+	used, free := false, g.Size
+	for _, h := range s.held {
+		if sp, err := ptrace.StackPointer(h.tid); err == nil && g.Contains(sp) {
+			used, free = true, min(free, max(sp-min(sp, arch.AMD64.RedZone()), g.Addr)-g.Addr)
+		}
+	}
+	low := snapshot.Range{Addr: g.Addr, Size: min(free, roomWanted)}
 	switch below := (snapshot.Range{Addr: g.Addr - roomWanted, Size: roomWanted}); {
 	case low.Size == roomWanted && s.blank(tid, low):
 		return low
@@ -244,15 +252,7 @@ func (s *Stopped) room(regions []snapshot.Region) snapshot.Range {
 		// The kernel lets a stack grow for a tracer as for the process itself.
 		return below
 	}
-	// It is as large as it may be: below the stack pointer of a thread that stands
-	// in it, less the red zone, nothing is in use.
-	used := false
-	for _, h := range s.held {
-		if sp, err := ptrace.StackPointer(h.tid); err == nil && g.Contains(sp) {
-			used = true
-			low.Size = min(low.Size, max(sp-min(sp, arch.AMD64.RedZone()), g.Addr)-g.Addr)
-		}
-	}
+	// It is as large as it may be.
 	if low.Size &^= s.mem.scan.page - 1; used && low.Size >= inject.RoomFor {
 		return low
 	}
