@@ -81,7 +81,7 @@ func (r *inspected) stacks(t testing.TB) stacks {
 	for _, g := range r.Groups {
 		var frames []frame
 		for _, f := range g.Frames {
-			if f.Inlined {
+			if f.Inlined || f.Language != "" && f.Language != "javascript" {
 				continue
 			}
 			pc, err := strconv.ParseUint(f.PC, 0, 64)
@@ -89,6 +89,9 @@ func (r *inspected) stacks(t testing.TB) stacks {
 				t.Fatal(err)
 			}
 			name := normal(f.Function)
+			if f.Language != "" {
+				name = v8Function
+			}
 			if f.Signal && name == unknown {
 				name = "__restore_rt"
 			}
@@ -195,17 +198,28 @@ func TestInspectLeavesRunning(t *testing.T) {
 var switches = map[string]bool{"runtime.mcall": true, "runtime.systemstack": true, "runtime.asmcgocall": true, "runtime.goexit": true,
 	"runtime.mstart": true, "runtime.rt0_go": true, "runtime.morestack": true}
 
-// knownPart is a stack up to where gdb begins to guess.
-func knownPart(frames []frame) []frame {
-	for i, f := range frames {
+// v8Function is the native function that a function of a script, which V8 has not
+// compiled, is run in. Its frame is that of the script's function.
+const v8Function = "Builtins_InterpreterEntryTrampoline"
+
+// knownPart is a stack up to where gdb begins to guess, without other code that
+// V8 has generated: inspect shows the functions of scripts.
+func knownPart(frames []frame) (out []frame) {
+	for _, f := range frames {
 		if f.name == unknown {
-			return frames[:i]
+			break
 		}
+		if f.name == v8Function {
+			f.pc = 0 // a script's function has no address
+		} else if strings.HasPrefix(f.name, "Builtins_") {
+			continue
+		}
+		out = append(out, f)
 		if switches[strings.TrimSuffix(f.name, ".abi0")] {
-			return frames[:i+1]
+			break
 		}
 	}
-	return frames
+	return out
 }
 
 // TestInspectRuntimes compares the stacks of programs with a runtime of their

@@ -12,8 +12,8 @@ import (
 	"procdump/victims/need"
 )
 
-// wantUntracked fails the test if memory of a process is still registered with a
-// userfaultfd.
+// wantUntracked fails the test if a process still has a userfaultfd, or memory that
+// is registered with one.
 func wantUntracked(t testing.TB, v *victims.Victim) {
 	t.Helper()
 	tracked := true
@@ -22,11 +22,27 @@ func wantUntracked(t testing.TB, v *victims.Victim) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tracked = bytes.Contains(b, []byte(" uw "))
+		tracked = bytes.Contains(b, []byte(" uw ")) || hasUserfault(t, v.PID)
 	}
 	if tracked {
-		t.Error("memory of it is still registered with a userfaultfd")
+		t.Error("it has a userfaultfd, or memory of it is still registered with one")
 	}
+}
+
+// hasUserfault tells whether a process has a descriptor of a userfaultfd.
+func hasUserfault(t testing.TB, pid int) bool {
+	t.Helper()
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if to, _ := os.Readlink(dir + "/" + e.Name()); strings.Contains(to, "userfaultfd") {
+			return true
+		}
+	}
+	return false
 }
 
 // TestPreCopyKinds: every kind that is not small, in every format, of 64-bit and

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"procdump/internal/sys/ptrace"
 	"procdump/victims"
 	"procdump/victims/need"
 )
@@ -63,22 +64,29 @@ func hasChain(s stacks, want string) bool {
 func TestKilledAtAnyMoment(t *testing.T) {
 	need.Root(t)
 	for _, name := range []string{"heartbeat", "heartbeat@i386"} {
-		for _, clones := range []string{"0", "1"} {
+		for _, clones := range []string{"0", "1", "live"} {
 			t.Run(name+" -r "+clones, func(t *testing.T) { killAtRandom(t, name, clones) })
 		}
 	}
 }
 
-// killAtRandom aims every second time at the first moments of the stop, when a
-// clone is made. PROCDUMP_KILLS says how often it kills.
-func killAtRandom(t *testing.T, name, clones string) {
-	rounds := 20
-	if need.Long() {
-		rounds = 75
-	}
+// kills is how often procdump is killed, unless PROCDUMP_KILLS says it.
+func kills(clones string) int {
 	if n, err := strconv.Atoi(os.Getenv("PROCDUMP_KILLS")); err == nil {
-		rounds = n
+		return n
 	}
+	switch {
+	case !need.Long():
+		return 20
+	case clones == "live":
+		return 25
+	}
+	return 75
+}
+
+// killAtRandom aims every second kill at the first stop, in which a clone or a
+// userfaultfd is made.
+func killAtRandom(t *testing.T, name, clones string) {
 	v := victims.Start(t, name, "64")
 	dir := t.TempDir()
 	args := []string{"-ma", "-r", clones, "-o", strconv.Itoa(v.PID), filepath.Join(dir, "dump.core")}
@@ -88,40 +96,96 @@ func killAtRandom(t *testing.T, name, clones string) {
 		t.Fatal(r)
 	}
 	whole := time.Since(start)
+	if clones == "live" {
+		if m := readDump(t, filepath.Join(dir, "dump.core")).Info.Method; m != "pre-copy" {
+			t.Fatalf("method %q", m)
+		}
+	}
 	random := rand.New(rand.NewPCG(1, uint64(start.UnixNano())))
 	last := v.Ask(t, "state")
-	stood, lived := 0, 0
+	awaitState(t, v, 'S')
+	own := stackPointer(v.PID)
+	met, lived := map[phase]int{}, 0
+	rounds := kills(clones)
 	for i := range rounds {
 		cmd := exec.Command(binary(t), args...)
+		begin := time.Now()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		wait := time.Duration(random.Int64N(int64(whole)))
-		if clones != "0" && i%2 == 0 {
-			// The stop may be over before anybody sees it.
-			for statusField(t, v.PID, "TracerPid") == "0" && !strings.HasPrefix(statusField(t, cmd.Process.Pid, "State"), "Z") {
-				time.Sleep(50 * time.Microsecond)
-			}
-			wait = time.Duration(random.Int64N(int64(4 * time.Millisecond)))
+		if clones == "0" || i%2 > 0 {
+			time.Sleep(time.Duration(random.Int64N(int64(whole))))
+		} else {
+			awaitPhase(t, v.PID, own, []phase{injected, standing}[i/2%2], cmd.Process.Pid)
+			// Mostly far less than 4 ms: how long a phase lasts depends on the machine.
+			ptrace.Nap(time.Duration(random.Int64N(1 + random.Int64N(int64(4*time.Millisecond)))))
 		}
-		time.Sleep(wait)
-		if statusField(t, v.PID, "TracerPid") != "0" {
-			stood++
-		}
+		now, after := phaseOf(t, v.PID, own), time.Since(begin)
 		cmd.Process.Kill()
 		cmd.Wait()
-		if cmd.ProcessState.Success() {
+		if met[now]++; cmd.ProcessState.Success() {
 			lived++
 		}
 		last = wantProgress(t, v, last)
+		if clones == "live" {
+			wantUntracked(t, v)
+		}
 		if t.Failed() {
-			t.Fatalf("after kill %d, %v into the dump", i, wait)
+			t.Fatalf("after kill %d, %v after procdump's start, in phase %d", i, after, now)
 		}
 	}
 	wantNoCopy(t, v)
 	wantAlone(t, v)
 	wantAlive(t, v)
-	t.Logf("%d kills: %d times while the victim stood; %d times procdump was faster", rounds, stood, lived)
+	t.Logf("%d kills: %d times while the victim stood, %d of them in an injection; %d times procdump was faster",
+		rounds, met[standing]+met[injected], met[injected], lived)
+}
+
+// phase is what procdump does with a process whose first thread sleeps.
+type phase int
+
+const (
+	free     phase = iota // nobody traces it
+	standing              // it is traced
+	injected              // its first thread does what it is told to
+)
+
+// phaseOf tells the phase of a process of which own is the stack pointer of the
+// first thread.
+func phaseOf(t testing.TB, pid int, own string) phase {
+	t.Helper()
+	sp := stackPointer(pid)
+	switch {
+	case statusField(t, pid, "TracerPid") == "0":
+		return free
+	case sp != "" && sp != own:
+		return injected
+	}
+	return standing
+}
+
+// stackPointer is that of a process's first thread, or nothing while that runs.
+func stackPointer(pid int) string {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/syscall")
+	// The last but one field (proc_pid_syscall(5)).
+	if f := strings.Fields(string(b)); len(f) > 2 {
+		return f[len(f)-2]
+	}
+	return ""
+}
+
+// awaitPhase waits until a process comes to a phase, or its first stop is over, or
+// procdump ends.
+func awaitPhase(t testing.TB, pid int, own string, want phase, procdump int) {
+	t.Helper()
+	for stopped := false; ; ptrace.Nap(20 * time.Microsecond) { // time.Sleep would take a millisecond
+		switch now := phaseOf(t, pid, own); {
+		case now >= want, now == free && stopped, strings.HasPrefix(statusField(t, procdump, "State"), "Z"):
+			return
+		case now == standing:
+			stopped = true
+		}
+	}
 }
 
 // wantProgress checks that every thread of a heartbeat victim runs and that

@@ -3,7 +3,8 @@
 // pages. So the memory of one instant is recognised: from one page on at most is
 // it one less. Beside the large buffer it writes to one that it moves, one that it
 // discards, and one that it maps anew. "where" on standard input is answered with
-// their addresses, "pass" with the number.
+// their addresses, "pass" with the number; instead of the address of the moved
+// one those of two words: it is at one of the two addresses that they hold.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,7 +21,7 @@ static long pages;
 static int nap, forks;
 static atomic_ulong pass;
 static char *large, *places[2], *discarded, *fresh;
-static char *volatile moved;
+static char *volatile moved, *volatile moving; // they differ while it is moved
 
 static char *map(void *at, long n, int flags) {
 	char *p = mmap(at, n * page, rw, anonymous | flags, -1, 0);
@@ -44,6 +45,7 @@ static void *change(void *unused) {
 		unsigned long v = pass;
 		stamp(large, pages, v);
 		char *to = places[moved == places[0]];
+		moving = to;
 		if (mremap(moved, few * page, few * page, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to) exit(3);
 		moved = to;
 		stamp(to, few, v);
@@ -81,7 +83,7 @@ int main(int argc, char **argv) {
 	places[1] = room + 3 * few * page;
 	discarded = map(room + 5 * few * page, few, MAP_FIXED);
 	fresh = map(room + 7 * few * page, few, MAP_FIXED);
-	moved = places[0];
+	moved = moving = places[0];
 	pass = 1;
 	pthread_t t;
 	pthread_create(&t, NULL, change, NULL);
@@ -89,7 +91,8 @@ int main(int argc, char **argv) {
 	char line[64];
 	for (printf("ready\n"), fflush(stdout); fgets(line, sizeof line, stdin); fflush(stdout)) {
 		if (!strncmp(line, "where", 5))
-			printf("%lu %lu %lu %lu\n", (unsigned long)large, (unsigned long)&moved, (unsigned long)discarded, (unsigned long)fresh);
+			printf("%lu %lu %lu %lu %lu\n", (unsigned long)large, (unsigned long)discarded, (unsigned long)fresh,
+				(unsigned long)&moved, (unsigned long)&moving);
 		else
 			printf("%lu\n", (unsigned long)pass);
 	}
