@@ -35,6 +35,9 @@ type Cloner interface {
 	// not change. An error that matches errors.ErrUnsupported says why that
 	// cannot be: the process stands as before.
 	Clone(CloneOptions) error
+	// Outlives tells whether what is read after Clone is there when the process
+	// is killed.
+	Outlives() bool
 }
 
 // CloneOptions say what of a process's memory will be read from its clone.
@@ -42,6 +45,7 @@ type CloneOptions struct {
 	Want   func(*snapshot.Region) bool
 	Spool  func() (*os.File, error) // makes a file for memory that a clone does not have
 	NoRoom string                   // why there is not memory enough for a clone; "": there is
+	Only   bool                     // the process must not stand while much is copied
 }
 
 // PreCopy asks for a copy of a process's memory that is made while it runs, in a
@@ -59,12 +63,13 @@ func (j *Job) clone(src Source) (*Pacer, error) {
 	}
 	p := src.Snapshot()
 	err := fmt.Errorf("it cannot be cloned in this state: %w", errors.ErrUnsupported)
-	if c, ok := src.(Cloner); ok {
+	c, ok := src.(Cloner)
+	if ok {
 		err = c.Clone(j.CloneOptions())
 	}
 	switch {
 	case err == nil:
-		if j.Cloned != nil {
+		if j.Cloned != nil && c.Outlives() {
 			j.Cloned()
 		}
 		return j.Pacer, nil
@@ -87,7 +92,7 @@ func Stood(why string) string { return "not taken from a clone, it stood while i
 
 // CloneOptions are those of the job's source.
 func (j *Job) CloneOptions() CloneOptions {
-	return CloneOptions{Want: j.wanted, Spool: j.newSpool, NoRoom: j.NoRoom}
+	return CloneOptions{Want: j.wanted, Spool: j.newSpool, NoRoom: j.NoRoom, Only: j.Method == CloneOnly}
 }
 
 // RoomForPreCopy tells why there is not disk enough for a copy of the process's

@@ -14,9 +14,12 @@ import (
 type fakeCloner struct {
 	*fakeSource
 	refuse error
+	mortal bool // it dies with the process
 	cloned int
 	wanted int
 }
+
+func (s *fakeCloner) Outlives() bool { return !s.mortal }
 
 func (s *fakeCloner) Clone(o CloneOptions) error {
 	s.cloned++
@@ -95,6 +98,16 @@ func TestRunClone(t *testing.T) {
 				check(t, &res[0], m)
 			}
 		})
+	}
+}
+
+// TestCloneThatDies: a process is needed as long as its clone would be killed with it.
+func TestCloneThatDies(t *testing.T) {
+	src, _ := newSource(1 << 20)
+	j := &Job{Outputs: []Output{output(t, t.TempDir(), "x.core", dumpkind.Full, 1)}, Method: Clone,
+		Cloned: func() { t.Error("told that the process is not needed any more") }}
+	if res := run(t, j, &fakeCloner{fakeSource: src, mortal: true}); res[0].Err != nil || res[0].Process.Info.Method != "clone" {
+		t.Errorf("error %v, method %q", res[0].Err, res[0].Process.Info.Method)
 	}
 }
 

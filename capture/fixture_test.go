@@ -260,9 +260,9 @@ func chunks(b []byte) []int {
 }
 
 // run prepares and runs a job, and gives back what it took.
-func run(t *testing.T, j *Job, src *fakeSource) []Result {
+func run(t *testing.T, j *Job, src Source) []Result {
 	t.Helper()
-	if err := j.Prepare(src.p); err != nil {
+	if err := j.Prepare(src.Snapshot()); err != nil {
 		t.Fatal(err)
 	}
 	defer j.Discard()

@@ -58,8 +58,8 @@ type Job struct {
 	// Pacer, if not nil, paces what is copied while the process runs on: from a
 	// clone. While it stands every moment counts.
 	Pacer *Pacer
-	// Cloned, if not nil, is called when there is a clone: the process is not
-	// needed any more.
+	// Cloned, if not nil, is called when there is a clone that does not need the
+	// process any more.
 	Cloned func()
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(done, total uint64)

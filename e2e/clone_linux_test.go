@@ -275,6 +275,15 @@ func TestCloneAndKill(t *testing.T) {
 	}
 }
 
+// TestCloneAndKillContainer: a process of a container is killed when the dump is
+// written, for its clone would be killed with the container's first process.
+func TestCloneAndKillContainer(t *testing.T) {
+	need.Root(t)
+	need.Tool(t, "unshare")
+	v := victims.StartSpec(t, victims.Spec{Name: "dirty", Args: []string{"64"}, Wrap: container})
+	wantWholeAndKilled(t, v, "1", "clone")
+}
+
 // wantWholeAndKilled dumps a process with -r and -k: the dump is whole, made by
 // the method, and the process is killed.
 func wantWholeAndKilled(t *testing.T, v *victims.Victim, how, method string) {
@@ -354,13 +363,16 @@ func TestAvoidedWhileBusy(t *testing.T) {
 	wantNoCopy(t, v)
 }
 
+// container is the command that starts one with a PID namespace of its own.
+var container = []string{"unshare", "-pfm", "--mount-proc", "--kill-child"}
+
 // TestCloneOfContainer: the first process of a PID namespace, to which orphans
 // go, takes the clone away itself.
 func TestCloneOfContainer(t *testing.T) {
 	need.Root(t)
 	need.Tool(t, "unshare")
 	for _, name := range []string{"threads", "threads@i386"} {
-		v := victims.StartSpec(t, victims.Spec{Name: name, Args: []string{"2"}, Wrap: []string{"unshare", "-pfm", "--mount-proc", "--kill-child"}})
+		v := victims.StartSpec(t, victims.Spec{Name: name, Args: []string{"2"}, Wrap: container})
 		for range 2 {
 			p := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", "1"))
 			if p.Info.Method != "clone" || len(p.Info.NSPID) != 2 || p.Info.NSPID[1] != 1 {

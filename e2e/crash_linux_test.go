@@ -97,7 +97,13 @@ func (c crash) test(t *testing.T, mode string) {
 	}
 	all := h.await(t, name, 3)
 	h.restore()
-	want := gdbCore(t, exe, h.kernelCore(t, name))
+	core := h.kernelCore(t, name)
+	want := gdbCore(t, exe, core)
+	// Runtimes have frames that gdb guesses; of a leader that has ended, which gdb
+	// lists, the core has nothing; reports do not go to the end of stacks that ran over.
+	if mode == "tee" && c.program == nil && !slices.Contains(c.args, "leaderless") && mostFrames(want) > 1000 {
+		compare(t, "inspect of the kernel's core", want, inspectReport(t, core).stacks(t), rule{})
+	}
 	for _, dump := range all {
 		if code := strings.Fields(c.reason)[2]; !strings.Contains(dump, code) {
 			t.Errorf("%s: no %s in the name", dump, code)

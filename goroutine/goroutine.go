@@ -6,13 +6,16 @@
 // (runtime.allgs) is found among its variables by what it must look like, and
 // where a field of struct g lies, which changes with Go's versions
 // (runtime/runtime2.go), is found by what the goroutines at hand hold. Programs
-// of Go 1.20 and later, on amd64, i386 and (not tried yet) arm64, are known. A dump must hold the
-// program's variables and heap; mini dumps do not.
+// of Go 1.20 and later, on amd64, i386 and (not tried yet) arm64, are known. A
+// dump must hold the program's variables and heap; mini dumps do not.
 package goroutine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"sort"
 
 	"procdump/arch"
 	"procdump/image"
@@ -103,6 +106,40 @@ const maxGoroutines = 1 << 18
 
 // Find returns the goroutines of a process.
 func Find(p *snapshot.Process, set *image.Set) (*List, error) {
+	f, err := newFinder(p, set)
+	if err != nil {
+		return nil, err
+	}
+	array, n := f.allgs()
+	if n == 0 {
+		return nil, fmt.Errorf("%w: the dump does not hold the variables or the heap of the program", ErrNotHere)
+	}
+	l := &List{}
+	if n > maxGoroutines {
+		l.LeftOut = n - maxGoroutines
+		n = maxGoroutines
+	}
+	f.calibrate(array, n)
+	for i := range n {
+		if g, ok := f.goroutine(f.pointer(array + uint64(i*f.word))); ok {
+			l.All = append(l.All, g)
+		}
+	}
+	last := uint64(0)
+	for i := range l.All {
+		last = max(last, l.All[i].ID)
+	}
+	for i := range l.All {
+		if g := &l.All[i]; g.Parent > last { // before Go 1.21 another field was there
+			g.Parent = 0
+		}
+	}
+	f.threads(l.All)
+	return l, nil
+}
+
+// newFinder returns what finds the goroutines of a process.
+func newFinder(p *snapshot.Process, set *image.Set) (*finder, error) {
 	var table *pclntab.Table
 	var module *image.GoModule
 	var im *image.Image
@@ -121,33 +158,7 @@ func Find(p *snapshot.Process, set *image.Set) (*List, error) {
 	case module == nil:
 		return nil, fmt.Errorf("%w: the dump does not hold the variables of the program, or it is older than Go 1.20", ErrNotHere)
 	}
-	f := &finder{p: p, set: set, im: im, table: table, module: module, word: word}
-	array, n := f.allgs()
-	if n == 0 {
-		return nil, fmt.Errorf("%w: the dump does not hold the variables or the heap of the program", ErrNotHere)
-	}
-	l := &List{}
-	if n > maxGoroutines {
-		l.LeftOut = n - maxGoroutines
-		n = maxGoroutines
-	}
-	f.calibrate(array, n)
-	for i := range n {
-		if g, ok := f.goroutine(f.pointer(array + uint64(i*word))); ok {
-			l.All = append(l.All, g)
-		}
-	}
-	last := uint64(0)
-	for i := range l.All {
-		last = max(last, l.All[i].ID)
-	}
-	for i := range l.All {
-		if g := &l.All[i]; g.Parent > last { // before Go 1.21 another field was there
-			g.Parent = 0
-		}
-	}
-	f.threads(l.All)
-	return l, nil
+	return &finder{p: p, set: set, im: im, table: table, module: module, word: word, left: maxSought}, nil
 }
 
 // finder finds the goroutines of one process.
@@ -161,6 +172,7 @@ type finder struct {
 	layout layout
 	text   []string // of wait reasons
 	ms     map[uint64]int
+	left   int // of maxSought
 }
 
 // goroutine reads one; false: it has ended, or it is none.
@@ -231,22 +243,29 @@ func (f *finder) thread(m uint64) int {
 // threads says which goroutines are on a thread's stack. The program knows its
 // threads by the numbers of its own PID namespace, which may be others.
 func (f *finder) threads(all []Goroutine) {
-	known := map[int]bool{}
-	for i := range f.p.Threads {
-		known[f.p.Threads[i].TID] = true
+	type place struct {
+		sp  uint64
+		tid int
 	}
+	known, places := map[int]bool{}, []place{}
+	for i := range f.p.Threads {
+		t := &f.p.Threads[i]
+		known[t.TID] = true
+		places = append(places, place{t.Registers.SP(), t.TID})
+	}
+	slices.SortStableFunc(places, func(a, b place) int { return cmp.Compare(a.sp, b.sp) })
 	for i := range all {
 		g := &all[i]
 		if !known[g.TID] {
 			g.TID = 0
 		}
-		if g.Status != Running && g.Status != Syscall && g.Status != Waiting && g.Status != CopyStack {
+		if g.Status != Running && g.Status != Syscall && g.Status != CopyStack {
 			continue
 		}
-		for k := range f.p.Threads {
-			if g.Status != Waiting && g.Stack.Contains(f.p.Threads[k].Registers.SP()) {
-				g.TID, g.OnThread = f.p.Threads[k].TID, true
-			}
+		// Threads and goroutines are many: the lowest stack pointer in the stack.
+		k := sort.Search(len(places), func(k int) bool { return places[k].sp >= g.Stack.Addr })
+		if k < len(places) && g.Stack.Contains(places[k].sp) {
+			g.TID, g.OnThread = places[k].tid, true
 		}
 	}
 }

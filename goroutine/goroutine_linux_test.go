@@ -182,6 +182,25 @@ func FuzzFind(f *testing.F) {
 	})
 }
 
+// TestSearchBounded: the list is not sought for ever.
+func TestSearchBounded(t *testing.T) {
+	p := self(t)
+	set := image.NewSet(p, image.Options{})
+	defer set.Close()
+	for _, left := range []int{maxSought, 0} {
+		f, err := newFinder(p, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.left > left {
+			f.left = left
+		}
+		if _, n := f.allgs(); (n > 0) != (left > 0) || f.left == maxSought {
+			t.Errorf("%d found of %d words", n, left)
+		}
+	}
+}
+
 // TestNone: a process without Go has no goroutines, and one whose memory is not
 // there has them elsewhere.
 func TestNone(t *testing.T) {

@@ -120,11 +120,18 @@ func (f *finder) allgs() (array uint64, n int) {
 	return array, n
 }
 
+// maxSought bounds how many words of arrays are looked at to find the one of
+// goroutines: damaged variables may look like any number of such.
+const maxSought = 8 << 20
+
 // goroutines tells whether an array is one of goroutines.
 func (f *finder) goroutines(array uint64, n int) bool {
 	forms := layouts(f.word)
 	live := 0
 	for i := range n {
+		if f.left--; f.left < 0 {
+			return false
+		}
 		at := f.pointer(array + uint64(i*f.word))
 		b := f.g(at)
 		if b == nil {

@@ -100,7 +100,9 @@ func (im *Image) findSupplement(f *File, name string, id []byte) *File {
 	var places []string
 	if filepath.IsAbs(name) {
 		for _, root := range im.set.o.Roots {
-			places = append(places, below(root, name))
+			if place, err := below(root, name); err == nil {
+				places = append(places, place)
+			}
 		}
 	} else if real, err := filepath.EvalSymlinks(f.Path); err == nil {
 		places = append(places, filepath.Join(filepath.Dir(real), name))

@@ -50,7 +50,7 @@ func (im *Image) goTable() *goTable {
 			if s == nil || s.Flags&elf.SHF_COMPRESSED != 0 {
 				continue
 			}
-			table, err := pclntab.New(section{f, s}, int64(s.Size), func() uint64 { return f.goText() + bias }, bias)
+			table, err := pclntab.New(section{f, s}, int64(s.Size), func() uint64 { return f.goText() + bias }, bias, &im.set.steps)
 			if err != nil {
 				im.set.warn("%s: Go's function table: %v", f.Path, err)
 				continue

@@ -34,6 +34,7 @@ const (
 	moduleGoFunc  = 40
 	moduleWords   = 41
 	maxModuleData = 64 << 20 // bytes of variables that are read
+	maxAllModules = 4 * maxModuleData
 )
 
 // findGoModule searches the program's variables for the one that begins with the
@@ -50,9 +51,10 @@ func (im *Image) findGoModule(table uint64) *GoModule {
 		}
 		const chunk = 1 << 20
 		size := min(p.Filesz, maxModuleData)
-		for off := uint64(0); off < size; off += chunk {
+		for off := uint64(0); off < size && im.set.searched < maxAllModules; off += chunk {
 			// What begins in one chunk may end in the next.
 			b := make([]byte, min(chunk+moduleWords*uint64(word), size-off))
+			im.set.searched += uint64(len(b))
 			if m := goModuleIn(im.variables(b, p, off), table, word); m != nil {
 				return m
 			}

@@ -21,6 +21,8 @@ import (
 	"strings"
 
 	"procdump/image/breakpad"
+	"procdump/image/pclntab"
+	"procdump/image/pe"
 	"procdump/internal/elfimage"
 	"procdump/snapshot"
 )
@@ -51,6 +53,8 @@ type Set struct {
 	inMemory uint64   // bytes of images that are no files
 	unpacked uint64   // bytes of mini debug information
 	records  int      // of symbol files that may still be remembered
+	steps    int      // of Go's tables that may still be read
+	searched uint64   // bytes of variables
 	symbols  []string // folders of symbol files
 	fetcher  Fetcher
 	// supplements are files of debug information that images share, by build id.
@@ -66,7 +70,7 @@ func NewSet(p *snapshot.Process, o Options) *Set {
 	if len(o.DebugDirs) == 0 {
 		o.DebugDirs = []string{DebugDir}
 	}
-	s := &Set{p: p, o: o, records: breakpad.MaxRecords}
+	s := &Set{p: p, o: o, records: breakpad.MaxRecords, steps: pclntab.MaxSteps}
 	for i := range p.Modules {
 		s.images = append(s.images, &Image{Module: &p.Modules[i], Index: i, set: s})
 		s.order = append(s.order, i)
@@ -89,7 +93,7 @@ func (s *Set) Close() {
 func (s *Set) Warnings() []string {
 	all := slices.Clone(s.warnings)
 	for _, im := range s.images {
-		if im.file.done && im.file.value == nil && im.why != "" && im.fetched.value == nil && len(all) < maxWarnings {
+		if im.file.value == nil && im.peFile.value == nil && im.why != "" && im.fetched.value == nil && len(all) < maxWarnings {
 			all = append(all, fmt.Sprintf("%s: %s", im.Module.Path, im.why))
 		}
 	}
@@ -131,6 +135,8 @@ type Image struct {
 	mini   once[*File]
 	sym    once[*breakpad.File]
 	golang once[*goTable]
+	pe     once[*pe.Image]
+	peFile once[*pe.Image]
 	// What a Fetcher had, once there is one.
 	fetched, fetchedDebug once[*File]
 	// goModule belongs to golang; nil: it was not found.
@@ -230,11 +236,18 @@ func (im *Image) named() bool { return strings.HasPrefix(im.Module.Path, "/") }
 
 // find looks for the file that was mapped.
 func (im *Image) find() *File {
+	if im.windows() {
+		return nil
+	}
 	if !im.named() {
 		return im.inMemory()
 	}
 	for _, root := range im.set.o.Roots {
-		f, err := openFile(below(root, im.Module.Path))
+		var f *File
+		path, err := below(root, im.Module.Path)
+		if err == nil {
+			f, err = openFile(path)
+		}
 		if err != nil {
 			im.why = cmp.Or(im.why, err.Error())
 			continue

@@ -245,6 +245,21 @@ func TestMini(t *testing.T) {
 	}
 }
 
+// TestSearchBounded: Go's variables are searched for in so many bytes of all images,
+// whatever segments these state.
+func TestSearchBounded(t *testing.T) {
+	s, _ := mapped(t, write(t, filepath.Join(t.TempDir(), "small"), small(t)), Options{})
+	im := s.All()[0]
+	h := im.headers()
+	for range 2 * maxAllModules / maxModuleData {
+		h.progs = append(h.progs, elf.ProgHeader{Type: elf.PT_LOAD, Flags: elf.PF_W, Vaddr: 0x500000, Filesz: 1 << 40})
+	}
+	s.searched = maxAllModules - 1<<20
+	if m := im.findGoModule(1); m != nil || s.searched < maxAllModules || s.searched > maxAllModules+4<<20 {
+		t.Errorf("%+v, %d bytes searched", m, s.searched)
+	}
+}
+
 // TestBounds: what a dump makes of its own bytes is bounded over all images, and
 // no file is read that a dump may name to harm.
 func TestBounds(t *testing.T) {

@@ -71,6 +71,9 @@ func (s *Set) read(p []byte, addr uint64) int {
 
 // readFile reads memory that is the file's as long as nobody can write to it.
 func (im *Image) readFile(p []byte, addr uint64) int {
+	if im.windows() {
+		return im.readPE(p, addr)
+	}
 	f := im.File()
 	if f == nil {
 		return 0

@@ -2,6 +2,7 @@ package image
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -23,18 +24,31 @@ func TestBelow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"/usr/lib/x.so", "/lib/x.so", "/absolute/x.so", "/above/x.so", "/lib/y.so", "/absolute/../lib/./y.so", "/../lib/x.so"} {
-		if got, want := below(root, name), filepath.Join(root, "usr/lib/x.so"); got != want {
-			t.Errorf("%s: %s, want %s", name, got, want)
+		if got, err := below(root, name); err != nil || got != filepath.Join(root, "usr/lib/x.so") {
+			t.Errorf("%s: %s, %v", name, got, err)
 		}
 	}
-	for name, want := range map[string]string{"/none/x": "/none/x", "/loop/x": "/loop/x"} {
-		if got := below(root, name); got != root+want {
+	if got, err := below(root, "/none/x"); err != nil || got != root+"/none/x" {
+		t.Errorf("%s, %v", got, err)
+	}
+	// The last of too many links would lead to this machine's file.
+	outside := write(t, filepath.Join(t.TempDir(), "outside"), []byte("x"))
+	for i := range maxLinks {
+		err = errors.Join(err, os.Symlink(fmt.Sprint(i+1), filepath.Join(root, fmt.Sprint(i))))
+	}
+	if err = errors.Join(err, os.Symlink(outside, filepath.Join(root, fmt.Sprint(maxLinks)))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/loop/x", "/0"} {
+		if got, err := below(root, name); err == nil {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
 	for _, whole := range []string{"", "/"} {
-		if got := below(whole, "/lib/x.so"); got != "/lib/x.so" {
-			t.Errorf("of the machine's root: %s", got)
+		for name, want := range map[string]string{"/lib/x.so": "/lib/x.so", "//server/share/x.so": "/server/share/x.so"} {
+			if got, err := below(whole, name); err != nil || got != want {
+				t.Errorf("of the machine's root: %s, %v, want %s", got, err, want)
+			}
 		}
 	}
 }

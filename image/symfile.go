@@ -70,9 +70,6 @@ func (im *Image) symbolNames() []string {
 	return names
 }
 
-// windows tells whether the image has a path of Windows.
-func (im *Image) windows() bool { return strings.Contains(im.Module.Path, `\`) }
-
 // debugID is what Breakpad calls an image: 16 bytes of its build id, or of a hash
 // of its code, in the form of a GUID, and 0; of a PE image the GUID and the age of
 // its PDB. "" if the dump does not tell.

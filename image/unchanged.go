@@ -85,7 +85,11 @@ func (u *Unchanged) compared(i int) ([]snapshot.Extent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f := u.open(g.Path); f != nil {
+	path, err := below("", g.Path)
+	if err != nil {
+		return nil, err
+	}
+	if f := u.open(path); f != nil {
 		var all []snapshot.Extent
 		for _, x := range xs {
 			all = u.compare(all, x, f, int64(g.Offset-g.Addr))
@@ -101,9 +105,7 @@ func (u *Unchanged) open(path string) *os.File {
 	if u.path != path {
 		u.Close()
 		u.path = path
-		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
-			u.file, _ = os.Open(path)
-		}
+		u.file, _, _ = openRegular(path)
 	}
 	return u.file
 }

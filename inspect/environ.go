@@ -13,6 +13,7 @@ const (
 	maxStackTop = 6 << 20   // the kernel's limit of arguments and environment (execve(2)), in bytes
 	maxEnviron  = 10_000    // variables
 	maxVariable = 128 << 10 // the kernel's limit of one (MAX_ARG_STRLEN), in bytes
+	maxStacks   = 8         // mappings that are marked as the main thread's stack
 )
 
 // environ is the environment that the process began with. Cores have it where
@@ -28,8 +29,10 @@ func environ(p *snapshot.Process) []string {
 	if word == 0 || len(p.Auxv) < 4*word {
 		return nil
 	}
+	left := maxStacks
 	for i := range p.Regions {
-		if g := &p.Regions[i]; g.Path == "[stack]" || g.Flags&snapshot.GrowsDown != 0 {
+		if g := &p.Regions[i]; left > 0 && (g.Path == "[stack]" || g.Flags&snapshot.GrowsDown != 0) {
+			left--
 			if all := environOf(p, g, word); all != nil {
 				return all
 			}

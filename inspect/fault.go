@@ -137,7 +137,7 @@ func canonical(addr uint64) bool {
 // memoryFault says what was wrong with an access; a is nil if only its address
 // is known.
 func memoryFault(p *snapshot.Process, t *snapshot.Thread, e *snapshot.Exception, a *Access) string {
-	const accErr = 2
+	const mapErr, accErr, pkuErr = 1, 2, 4
 	if e.Code == siKernel || !signals.HasAddress(e.Signal, int32(e.Code)) {
 		if a != nil {
 			return fmt.Sprintf("%s %#x, an address that no memory can have (not canonical)", a.words(), a.addr)
@@ -175,6 +175,12 @@ func memoryFault(p *snapshot.Process, t *snapshot.Thread, e *snapshot.Exception,
 	}
 	perm := "memory that nobody may access"
 	switch g := &p.Regions[i]; {
+	case e.Code == mapErr:
+		perm = "where nothing was mapped when it happened"
+	case e.Code == pkuErr:
+		perm = "memory that a protection key guards"
+	case g.Perm&snapshot.Write != 0 && g.Perm&snapshot.Execute != 0:
+		perm = "memory that may be written and executed"
 	case g.Perm&snapshot.Write != 0 && g.Perm&snapshot.Execute == 0:
 		perm = "memory of data"
 	case g.Perm&snapshot.Write == 0 && g.Perm&snapshot.Read != 0:

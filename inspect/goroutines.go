@@ -72,6 +72,9 @@ func (c *Collected) goroutines(u *unwind.Unwinder, limit int) {
 		r := routine{Goroutine: l.All[i]}
 		r.stack = c.goroutineStack(u, &r.Goroutine, threads[r.TID], min(limit, maxFrames))
 		limit -= len(r.stack.Frames)
+		if _, ok := c.runs[r.TID]; !ok && r.TID != 0 {
+			c.runs[r.TID] = r.ID
+		}
 		c.routines = append(c.routines, r)
 	}
 	if l.LeftOut > 0 {

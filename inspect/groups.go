@@ -18,12 +18,22 @@ import (
 type namer struct {
 	symbols *symbols.Symbolizer
 	set     *image.Set
-	left    int // frames that may still be named
+	left    int // frames that may still be named, or KiB of their names
 }
 
-// maxNamed bounds the frames of a report: a damaged dump may have so many stacks
-// that the report would not fit into memory.
+// maxNamed bounds the frames of a report, and their names: a damaged dump may have
+// so many stacks, and so long paths, that the report would not fit into memory.
 const maxNamed = 1 << 18
+
+// cost is what frames take of maxNamed.
+func cost(frames []Frame) int {
+	n := len(frames)
+	for i := range frames {
+		f := &frames[i]
+		n += (len(f.Function) + len(f.Linkage) + len(f.Module) + len(f.File)) >> 10
+	}
+	return n
+}
 
 // groups puts the threads with equal stacks together.
 func (c *Collected) groups(n *namer) []Group {
@@ -80,12 +90,9 @@ func stackKey(s *unwind.Stack) string {
 }
 
 func (c *Collected) thread(i int, t *snapshot.Thread) Thread {
-	out := Thread{TID: t.TID, Name: t.Name, CPUMicros: (t.UserTime + t.SystemTime).Microseconds(), WaitChannel: t.WaitChannel}
+	out := Thread{TID: t.TID, Name: t.Name, CPUMicros: (t.UserTime + t.SystemTime).Microseconds(), WaitChannel: t.WaitChannel, Goroutine: c.runs[t.TID]}
 	if t.State != 0 {
 		out.State = string(rune(t.State))
-	}
-	if k := slices.IndexFunc(c.routines, func(r routine) bool { return r.TID == t.TID }); k >= 0 {
-		out.Goroutine = c.routines[k].ID
 	}
 	if t.Signal != 0 {
 		out.Signal = signals.Name(t.Signal)
@@ -108,7 +115,7 @@ func (n *namer) group(s *unwind.Stack) Group {
 			break
 		}
 		found := n.frames(f)
-		n.left -= len(found)
+		n.left -= cost(found)
 		g.Frames = append(g.Frames, found...)
 	}
 	if cut {

@@ -35,8 +35,9 @@ type Collected struct {
 	set      *image.Set
 	stacks   []unwind.Stack // of each thread
 	environ  []string
-	routines []routine   // of a Go program
-	waiting  *wait.Waits // what its threads wait for
+	routines []routine      // of a Go program
+	runs     map[int]uint64 // which of them a thread runs, by its number
+	waiting  *wait.Waits    // what its threads wait for
 	warnings []string
 }
 
@@ -49,7 +50,7 @@ func Collect(p *snapshot.Process, set *image.Set, warnings []error) *Collected {
 // CollectWith is Collect with what an earlier snapshot has told of the runtimes
 // of scripts, which takes long to find out; nil: nothing.
 func CollectWith(p *snapshot.Process, set *image.Set, warnings []error, w interp.Walker) *Collected {
-	c := &Collected{p: p, set: set, environ: environ(p)}
+	c := &Collected{p: p, set: set, environ: environ(p), runs: map[int]uint64{}}
 	for _, w := range warnings {
 		c.warnings = append(c.warnings, w.Error())
 	}

@@ -70,6 +70,10 @@ func TestReasons(t *testing.T) {
 		{11, 1, 0x700000, nil, "Segmentation fault (SIGSEGV): access to 0x700000, where nothing is mapped" + unknown},
 		{11, 2, 0x400010, nil, "Segmentation fault (SIGSEGV): write to 0x400010, memory that is read-only (victim)" + unknown},
 		{11, 2, 0x600010, nil, "Segmentation fault (SIGSEGV): access to 0x600010, memory that nobody may access" + unknown},
+		{11, 1, 0x500010, nil, "Segmentation fault (SIGSEGV): access to 0x500010, where nothing was mapped when it happened ([heap])" + unknown},
+		{11, 4, 0x500010, nil, "Segmentation fault (SIGSEGV): access to 0x500010, memory that a protection key guards ([heap])" + unknown},
+		{11, 2, 0x500010, func(p *snapshot.Process) { p.Regions[2].Perm |= snapshot.Execute },
+			"Segmentation fault (SIGSEGV): access to 0x500010, memory that may be written and executed ([heap])" + unknown},
 		{11, 2, 0x500010, func(p *snapshot.Process) { p.Threads[1].Registers.SetGP("rip", 0x500010) },
 			"Segmentation fault (SIGSEGV): call or jump to 0x500010, memory of data ([heap]), in unknown code at 0x500010"},
 		{11, 0x80, 0, nil, "Segmentation fault (SIGSEGV): access to an address that no memory can have (not canonical)" + unknown},
@@ -168,6 +172,30 @@ func TestGoHeap(t *testing.T) {
 	}
 }
 
+// counting counts the bytes that memory is asked for, and has none of them.
+type counting struct{ asked int }
+
+func (c *counting) ReadMemory(p []byte, addr uint64) (int, error) {
+	c.asked += min(len(p), 4096)
+	return 0, &snapshot.MemoryError{Addr: addr, Err: snapshot.ErrNotMapped}
+}
+
+func (*counting) Extents(snapshot.Range) ([]snapshot.Extent, error) { return nil, nil }
+
+// TestManyStacks: a damaged dump may call any number of mappings the stack; the
+// environment is looked for in some.
+func TestManyStacks(t *testing.T) {
+	p := crashed(0, 0, 0)
+	memory := &counting{}
+	p.Memory, p.Auxv, p.Regions = memory, make([]byte, 64), nil
+	for i := range 20 * maxStacks {
+		p.Regions = append(p.Regions, snapshot.Region{Range: snapshot.Range{Addr: uint64(i+1) << 32, Size: maxStackTop}, Path: "[stack]"})
+	}
+	if got := environ(p); got != nil || memory.asked == 0 || memory.asked > maxStacks*maxStackTop {
+		t.Errorf("%q, %d bytes asked for", got, memory.asked)
+	}
+}
+
 // TestNamedFrames: a report has a bounded number of frames, and says so.
 func TestNamedFrames(t *testing.T) {
 	p := crashed(0, 0, 0)
@@ -180,6 +208,14 @@ func TestNamedFrames(t *testing.T) {
 	}
 	if g := n.group(s); len(g.Frames) != 1 || g.Complete || g.End == "" {
 		t.Errorf("%+v", g)
+	}
+	p.Modules = []snapshot.Module{{Range: snapshot.Range{Size: 0x1000}, Path: strings.Repeat("x", 3<<10)}}
+	set = image.NewSet(p, image.Options{})
+	defer set.Close()
+	n = &namer{symbols: symbols.New(set), set: set, left: 8}
+	s.Frames = make([]unwind.Frame, 4)
+	if g := n.group(s); len(g.Frames) != 2 || g.Complete {
+		t.Errorf("%d frames with paths of 3 KiB", len(g.Frames))
 	}
 }
 

@@ -1,6 +1,9 @@
 package inspect
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Redacted stands in the place of a value that is not shown.
 const Redacted = "…"
@@ -16,7 +19,7 @@ func (r *Report) Redact() {
 	for i, a := range p.Args {
 		switch {
 		case i == 0:
-			args[i] = a
+			args[i] = hideTitle(a, p.Exe)
 		case strings.HasPrefix(a, "-"):
 			args[i] = hideOption(a)
 		default:
@@ -24,6 +27,16 @@ func (r *Report) Redact() {
 		}
 	}
 	p.Environ, p.Args = environ, args
+}
+
+// hideTitle keeps the program's own name. A program that says what it does in the
+// place of its arguments may have put all of these there: "app --token x".
+func hideTitle(s, exe string) string {
+	name, _, more := strings.Cut(s, " ")
+	if !more || s == exe {
+		return s
+	}
+	return name + " " + Redacted
 }
 
 // hideValue keeps the name of NAME=value.
@@ -38,12 +51,12 @@ func hideValue(s string) string {
 // hideOption keeps the name of an option. What follows a single letter may be
 // its value: -psecret.
 func hideOption(s string) string {
-	name, _, ok := strings.Cut(s, "=")
-	switch {
-	case !strings.HasPrefix(s, "--") && len(s) > 2:
-		return s[:2] + Redacted
-	case ok:
-		return name + "=" + Redacted
+	if !strings.HasPrefix(s, "--") && len(s) > 2 {
+		_, letter := utf8.DecodeRuneInString(s[1:])
+		return s[:1+letter] + Redacted
+	}
+	if i := strings.IndexAny(s, "=: "); i >= 0 {
+		return s[:i+1] + Redacted
 	}
 	return s
 }

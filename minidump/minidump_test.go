@@ -239,14 +239,14 @@ func TestWindowsDump(t *testing.T) {
 	}
 	th := &p.Threads[0]
 	gs, _ := th.Registers.GP("gs_base")
-	if th.TID != 11 || gs != 0x222000 || th.Registers.SP() != 0x7000 || th.Registers.PC() != 0x140001000 || len(th.Registers.Set(arch.NT_PRFPREG)) != 512 {
+	if th.TID != 11 || gs != 0x222000 || th.Registers.SP() != 0x7000 || th.Registers.PC() != 0x140001234 || len(th.Registers.Set(arch.NT_PRFPREG)) != 512 {
 		t.Errorf("blamed thread: %+v, gs_base %#x", th.TID, gs)
 	}
 	want := &snapshot.Exception{TID: 11, Code: 0xc0000005, Addr: 0x140001000, Params: []uint64{1, 0x55}}
 	if !reflect.DeepEqual(p.Exception, want) {
 		t.Errorf("got %+v", p.Exception)
 	}
-	if m := p.Modules[0]; m.Path != `C:\dir\prog.exe` || !bytes.Equal(m.BuildID, append(pattern(16, 4), 3, 0, 0, 0)) {
+	if m := p.Modules[0]; m.Path != `C:\dir\prog.exe` || m.ID.Stamp != 0x5f000000 || !bytes.Equal(m.BuildID, append(pattern(16, 4), 3, 0, 0, 0)) {
 		t.Errorf("got %+v", m)
 	}
 	if mods, _ := r.Modules(); mods[0].Version != [4]uint16{1, 2, 3, 4} {

@@ -219,7 +219,8 @@ func wrap(err error, format string, args ...any) error {
 
 // snapshot converts the entry.
 func (m *Module) snapshot() snapshot.Module {
-	return snapshot.Module{Range: snapshot.Range{Addr: m.Base, Size: uint64(m.Size)}, Path: m.Name, BuildID: m.BuildID()}
+	return snapshot.Module{Range: snapshot.Range{Addr: m.Base, Size: uint64(m.Size)}, Path: m.Name, BuildID: m.BuildID(),
+		ID: snapshot.FileID{Stamp: m.Time}}
 }
 
 // UnloadedModule is an entry of the UnloadedModuleList (MINIDUMP_UNLOADED_MODULE).

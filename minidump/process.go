@@ -43,7 +43,7 @@ func (r *Reader) Process() (*snapshot.Process, []error) {
 	p.Linker = linker
 	r.fillIdentity(p, warn)
 	noted := r.fillNote(p, warn)
-	r.fillException(p, noted, warn)
+	r.fillException(p, sys, noted, warn)
 	linkModules(p)
 	_, err = r.memory64List()
 	warn(err)
@@ -226,8 +226,9 @@ func (r *Reader) fillNote(p *snapshot.Process, warn func(error)) bool {
 }
 
 // fillException fills the exception, unless our note has told it, and puts the
-// blamed thread first.
-func (r *Reader) fillException(p *snapshot.Process, noted bool, warn func(error)) {
+// blamed thread first. On Windows that thread has gone on to write the dump: where
+// it was is with the exception.
+func (r *Reader) fillException(p *snapshot.Process, sys *SystemInfo, noted bool, warn func(error)) {
 	e, err := r.Exception()
 	warn(err)
 	var blamed uint32
@@ -245,6 +246,12 @@ func (r *Reader) fillException(p *snapshot.Process, noted bool, warn func(error)
 		}
 		if x := p.Exception; x != nil && t.Signal == 0 {
 			t.Signal = x.Signal
+		}
+		if p.System.OS == "windows" && !noted && e != nil && e.Context != nil {
+			teb, _ := t.Registers.GP("gs_base")
+			if regs, err := registers(&Thread{Context: e.Context, TEB: teb}, sys); err == nil {
+				t.Registers = regs
+			}
 		}
 		copy(p.Threads[1:], p.Threads[:i])
 		p.Threads[0] = t

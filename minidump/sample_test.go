@@ -162,6 +162,8 @@ func windowsDump() []byte {
 	binary.LittleEndian.PutUint64(ctx[152:], 0x7000) // rsp
 	binary.LittleEndian.PutUint64(ctx[248:], 0x140001000)
 	c1, name := w.add(ctx), w.add(`C:\dir\prog.exe`)
+	binary.LittleEndian.PutUint64(ctx[248:], 0x140001234) // where the exception was
+	c2 := w.add(ctx)
 	cv := w.add([]byte("RSDS"), pattern(16, 4), uint32(3), []byte("prog.pdb\x00"))
 	csd := w.add("Service Pack 9")
 	w.stream(7, uint16(9), uint16(6), uint16(0x5507), uint8(4), uint8(1), uint32(10), uint32(0), uint32(19045), uint32(2), csd, uint32(0), make([]byte, 24))
@@ -170,7 +172,7 @@ func windowsDump() []byte {
 		uint32(11), uint32(0), uint32(0x20), uint32(8), uint64(0x222000), uint64(0x9000), uint32(0), uint32(0), uint32(1232), c1)
 	w.stream(4, uint32(1), uint64(0x140000000), uint32(0x8000), uint32(0), uint32(0x5f000000), name,
 		uint32(0xfeef04bd), uint32(0x10000), uint32(1<<16|2), uint32(3<<16|4), make([]byte, 36), uint32(33), cv, uint64(0), make([]byte, 16))
-	w.stream(6, uint32(11), uint32(0), uint32(0xc0000005), uint32(0), uint64(0), uint64(0x140001000), uint32(2), uint32(0), uint64(1), uint64(0x55), make([]byte, 13*8), uint32(1232), c1)
+	w.stream(6, uint32(11), uint32(0), uint32(0xc0000005), uint32(0), uint64(0), uint64(0x140001000), uint32(2), uint32(0), uint64(1), uint64(0x55), make([]byte, 13*8), uint32(1232), c2)
 	w.stream(16, uint32(16), uint32(48), uint64(3),
 		uint64(0x7000), uint64(0x7000), uint32(4), uint32(0), uint64(0x1000), uint32(0x1000), uint32(4), uint32(0x20000), uint32(0),
 		uint64(0x9000), uint64(0), uint32(0), uint32(0), uint64(0x1000), uint32(0x10000), uint32(1), uint32(0), uint32(0),

@@ -43,8 +43,8 @@ func (d *Due) Stop(ctx context.Context, prepare Prepare) (capture.Source, error)
 	return d.stop(ctx, prepare)
 }
 
-// Cloned tells that the dump is written from a clone of the process, which is
-// not needed any more: it is killed now if it is to be after its last dump.
+// Cloned tells that the dump is written from a clone that does not need the
+// process any more: it is killed now if it is to be after its last dump.
 func (d *Due) Cloned() {
 	if d.last != nil {
 		d.last()

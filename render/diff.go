@@ -16,7 +16,7 @@ const (
 )
 
 // DiffJSON writes what changed as one indented JSON object.
-func DiffJSON(w io.Writer, r *diff.Report) error { return object(w, r) }
+func DiffJSON(w io.Writer, r *diff.Report) error { return page.JSON(w, r) }
 
 // DiffText writes for a person what changed.
 func DiffText(w io.Writer, r *diff.Report) error {

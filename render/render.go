@@ -16,7 +16,7 @@ import (
 )
 
 // JSON writes the report as one indented JSON object.
-func JSON(w io.Writer, r *inspect.Report) error { return object(w, r) }
+func JSON(w io.Writer, r *inspect.Report) error { return page.JSON(w, r) }
 
 // Text writes the report for a person.
 func Text(w io.Writer, r *inspect.Report) error {

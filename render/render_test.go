@@ -198,7 +198,7 @@ func TestObject(t *testing.T) {
 		if err := e.Encode(r); err != nil {
 			t.Fatal(err)
 		}
-		if err := object(&got, r); err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
+		if err := page.JSON(&got, r); err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
 			t.Errorf("%T: %v\n%s\nnot\n%s", r, err, &got, &want)
 		}
 	}

@@ -239,7 +239,15 @@ func ModuleName(f *inspect.Frame) string {
 	if f.Module == "" || f.Inlined {
 		return ""
 	}
-	return path.Base(strings.ReplaceAll(f.Module, `\`, "/"))
+	return Base(f.Module)
+}
+
+// Base is the last part of a path of Linux or Windows, "" of none.
+func Base(s string) string {
+	if s == "" {
+		return ""
+	}
+	return path.Base(strings.ReplaceAll(s, `\`, "/"))
 }
 
 // shortPath keeps the end of a long path of a source.

@@ -136,6 +136,7 @@ type FileID struct {
 	Inode   uint64    `json:"inode,omitempty"`
 	Size    int64     `json:"size,omitempty"` // bytes
 	ModTime time.Time `json:"mtime,omitzero"`
+	Stamp   uint32    `json:"stamp,omitempty"` // of a PE image: TimeDateStamp of its header
 }
 
 // Perm is a region's protection.
@@ -193,6 +194,9 @@ type Region struct {
 	// Bytes in RAM, of those private to the process, and in swap, as of
 	// shortly before the snapshot; 0 if unknown.
 	Resident, Private, Swapped uint64
+	// Forked is how many of the private bytes other processes have, too, until
+	// one of them writes to them (fork(2)). No dump holds it.
+	Forked uint64
 }
 
 // Anonymous tells whether the region is private memory with no file behind it:

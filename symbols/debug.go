@@ -27,6 +27,7 @@ type debug struct {
 	units  map[dwarf.Offset]*unit
 	rows   int         // of line tables that are remembered
 	alt    *supplement // nil: there is none
+	clock  *clock
 }
 
 type unitRange struct {
@@ -36,12 +37,12 @@ type unitRange struct {
 
 // newDebug opens an image's debug information; nil: there is none. It takes the
 // bytes that it reads from budget.
-func newDebug(im *image.Image, budget *uint64) (*debug, error) {
+func newDebug(im *image.Image, budget *uint64, c *clock) (*debug, error) {
 	for _, f := range []*image.File{im.File(), im.Debug()} {
 		if f == nil || !f.OnDisk() || f.Section(".debug_info") == nil {
 			continue
 		}
-		x, err := openDebug(f, budget)
+		x, err := openDebug(f, budget, c)
 		if x != nil && err == nil {
 			err = x.addSupplement(im, f, budget)
 		}
@@ -51,13 +52,15 @@ func newDebug(im *image.Image, budget *uint64) (*debug, error) {
 }
 
 // openDebug reads what tells of functions and lines.
-func openDebug(f *image.File, budget *uint64) (*debug, error) {
+func openDebug(f *image.File, budget *uint64, c *clock) (*debug, error) {
 	d, data, err := openData(f, budget)
 	if err != nil {
 		return nil, err
 	}
-	x := &debug{d: d, units: map[dwarf.Offset]*unit{}}
-	err = guard(func() error { x.list(data["info"]); return nil })
+	x := &debug{d: d, units: map[dwarf.Offset]*unit{}, clock: c}
+	err = c.run(func() error {
+		return guard(func() error { x.list(data["info"]); return nil })
+	})
 	return x, err
 }
 
@@ -129,15 +132,18 @@ func guard(do func() error) (err error) {
 	return do()
 }
 
-// maxUnits bounds the units that are listed.
-const maxUnits = 1 << 18
+// Bounds of the units that are listed, and of the ranges of all.
+const (
+	maxUnits  = 1 << 18
+	maxRanges = 4 << 20
+)
 
 // list lists which addresses each unit covers. Units follow each other:
 // their length, version, in version 5 a type, and then the first entry.
 func (x *debug) list(info []byte) {
 	le := binary.LittleEndian
 	r := x.d.Reader()
-	for off, n := 0, 0; off+12 <= len(info) && n < maxUnits; n++ {
+	for off, n := 0, 0; off+12 <= len(info) && n < maxUnits && !x.clock.late(); n++ {
 		size, head := uint64(le.Uint32(info[off:])), 4
 		offsetSize := 4
 		if size == 0xffffffff {
@@ -177,7 +183,7 @@ func (x *debug) addUnit(r *dwarf.Reader, at dwarf.Offset) {
 		return
 	}
 	for _, p := range ranges {
-		if p[1] > p[0] {
+		if p[1] > p[0] && len(x.ranges) < maxRanges {
 			x.ranges = append(x.ranges, unitRange{p[0], p[1], at})
 		}
 	}

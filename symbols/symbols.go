@@ -13,6 +13,8 @@
 package symbols
 
 import (
+	"errors"
+
 	"procdump/image"
 	"procdump/image/pclntab"
 )
@@ -36,10 +38,13 @@ type Location struct {
 type Symbolizer struct {
 	set    *image.Set
 	images map[*image.Image]*names
-	cache  map[uint64][]Location
-	warned map[string]bool
-	debug  uint64 // bytes of debug information that may still be read
-	table  int    // symbols that may still be read
+	// exports are those of Windows images.
+	exports map[*image.Image]*exports
+	cache   map[uint64][]Location
+	warned  map[string]bool
+	debug   uint64 // bytes of debug information that may still be read
+	clock   clock  // and for how long
+	table   int    // symbols that may still be read
 	// Warnings lists debug information that could not be used, each once.
 	Warnings []string
 }
@@ -49,14 +54,24 @@ const maxCached = 1 << 14
 
 // New returns a symbolizer of the images.
 func New(set *image.Set) *Symbolizer {
-	return &Symbolizer{set: set, images: map[*image.Image]*names{}, cache: map[uint64][]Location{}, warned: map[string]bool{},
-		debug: maxAllDebug, table: maxSymbols}
+	return &Symbolizer{set: set, images: map[*image.Image]*names{}, exports: map[*image.Image]*exports{}, cache: map[uint64][]Location{},
+		warned: map[string]bool{}, debug: maxAllDebug, clock: clock{left: maxDebugTime}, table: maxSymbols}
 }
 
 func (s *Symbolizer) warn(text string) {
 	if !s.warned[text] && len(s.warned) < 50 {
 		s.warned[text] = true
 		s.Warnings = append(s.Warnings, text)
+	}
+}
+
+// warnOf warns of what went wrong with an image, if something did.
+func (s *Symbolizer) warnOf(im *image.Image, err error) {
+	switch {
+	case errors.Is(err, errLate):
+		s.warn(err.Error())
+	case err != nil:
+		s.warn(im.Module.Path + ": " + err.Error())
 	}
 }
 
@@ -90,9 +105,8 @@ func (s *Symbolizer) of(im *image.Image) *names {
 	if bias, ok := im.Bias(); ok {
 		n = &names{bias: bias}
 		var err error
-		if n.debug, err = newDebug(im, &s.debug); err != nil {
-			s.warn(im.Module.Path + ": " + err.Error())
-		}
+		n.debug, err = newDebug(im, &s.debug, &s.clock)
+		s.warnOf(im, err)
 	}
 	s.images[im] = n
 	return n
@@ -108,15 +122,18 @@ func (s *Symbolizer) lookup(pc uint64) []Location {
 	}
 	n := s.of(im)
 	if n == nil {
-		return calls(im, pc)
+		if all := calls(im, pc); len(all) > 0 {
+			return all
+		}
+		return s.exported(im, pc)
 	}
 	at := pc - n.bias
 	var all []Location
 	if n.debug != nil {
-		var err error
-		if all, err = n.debug.lookup(at); err != nil {
-			s.warn(im.Module.Path + ": " + err.Error())
-		}
+		s.warnOf(im, s.clock.run(func() (err error) {
+			all, err = n.debug.lookup(at)
+			return err
+		}))
 	}
 	if len(all) == 0 {
 		if all = calls(im, pc); len(all) > 0 {

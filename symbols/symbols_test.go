@@ -112,7 +112,7 @@ func TestDamagedDebugInformation(t *testing.T) {
 		at = bytes.Index(damaged, []byte{0x11, 1, 0x25, 0x0e})
 	}
 	if at < 0 {
-		t.Skip("the abbreviation of the compilation unit has another form")
+		t.Fatal("the abbreviation of the compilation unit has another form")
 	}
 	for k := range 16 {
 		damaged[at+k] = 0xff
@@ -120,6 +120,28 @@ func TestDamagedDebugInformation(t *testing.T) {
 	s = symbolizer(t, damaged)
 	if got := s.Lookup(0x401035); len(got) != 1 || got[0].Function != "outer" || got[0].Line != 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestLateDebugInformation: when debug information has taken all its time, names
+// come from symbol tables, and one warning says so.
+func TestLateDebugInformation(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		s := symbolizer(t, small(t))
+		if early {
+			if got := s.Lookup(0x401035); len(got) != 1 || got[0].Line != 21 || s.clock.left >= maxDebugTime {
+				t.Fatalf("%+v, %v left", got, s.clock.left)
+			}
+		}
+		s.clock.left = 0
+		for _, pc := range []uint64{0x40100c, 0x401010} {
+			if got := s.Lookup(pc); len(got) != 1 || got[0].Function != "middle" || got[0].Line != 0 {
+				t.Errorf("%+v", got)
+			}
+		}
+		if len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "takes more than 2m0s") {
+			t.Errorf("warnings %q", s.Warnings)
+		}
 	}
 }
 

@@ -59,7 +59,7 @@ func (x *debug) newUnit(at dwarf.Offset) (*unit, error) {
 // and in the namespaces and types that compilers put them into.
 func (u *unit) readFunctions(x *debug, r *dwarf.Reader) error {
 	scope := []string{""} // of each level
-	for n := 0; len(scope) > 0 && n < maxEntries; n++ {
+	for n := 0; len(scope) > 0 && n < maxEntries && !x.clock.late(); n++ {
 		e, err := r.Next()
 		if err != nil || e == nil {
 			return err
@@ -103,7 +103,7 @@ func inner(scope string, x *debug, e *dwarf.Entry) string {
 
 func (u *unit) addFunction(x *debug, e *dwarf.Entry, scope string) {
 	if ranges, err := x.d.Ranges(e); err == nil {
-		for _, p := range ranges {
+		for _, p := range ranges[:min(len(ranges), maxEntries-len(u.functions))] {
 			u.functions = append(u.functions, function{p[0], p[1], e.Offset})
 		}
 	}
@@ -231,7 +231,7 @@ func (u *unit) inlined(x *debug, entry dwarf.Offset, at uint64) []Location {
 	if !e.Children {
 		return all
 	}
-	for depth, n := 1, 0; depth > 0 && n < maxEntries && len(all) < maxInlined; n++ {
+	for depth, n := 1, 0; depth > 0 && n < maxEntries && len(all) < maxInlined && !x.clock.late(); n++ {
 		e, err := r.Next()
 		if err != nil || e == nil {
 			break

@@ -76,14 +76,15 @@ func (u *Unwinder) linked(cur *walk, sp uint64) (walk, bool) {
 	return next, true
 }
 
-// recorded tells whether an address in a frame record, which every function of
-// arm64 that calls others keeps, is one of code that is not to be had.
+// recorded tells whether an address in a frame record is one of code that is not
+// to be had. Every function of arm64 that calls others keeps such a record, and
+// most of i386.
 func (u *Unwinder) recorded(addr uint64) bool {
-	if u.m.link == 0 || addr%4 != 0 || u.set.Find(addr-1) == nil {
+	if u.p.Machine() == arch.AMD64 || u.m.link != 0 && addr%4 != 0 || u.set.Find(addr-1) == nil {
 		return false
 	}
-	_, ok := u.instruction(addr - 4)
-	return !ok
+	var b [4]byte
+	return u.read(b[:], addr-4) < len(b)
 }
 
 // recordBelow takes the frame pointer that lies below a return address on the

@@ -34,6 +34,12 @@ func (u *Unwinder) guess(cur *walk, why ending) (walk, ending) {
 	case ok:
 		return next, goesOn
 	}
+	return u.scan(cur, sp, why)
+}
+
+// scan finds a caller by a word of the stack that looks like a return address.
+func (u *Unwinder) scan(cur *walk, sp uint64, why ending) (walk, ending) {
+	word := uint64(u.m.word)
 	for i := range uint64(maxScan) {
 		at := sp + i*word
 		if !u.spend(1) {

@@ -41,7 +41,7 @@ type machine struct {
 	link    int   // the register that a call puts the return address into; 0: it pushes it
 	word    int   // bytes
 	scratch []int // registers that a function need not keep for its caller
-	// contexts are where the registers, and last the program counter, lie in
+	// context is where the registers, and last the program counter, lie in
 	// the structure that a signal's frame holds: their numbers in its order of
 	// words, -1 for what is none of them.
 	context []int

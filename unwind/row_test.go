@@ -45,7 +45,7 @@ func (s *frameSection) fde(cie, start uint64, augmented bool, code ...byte) uint
 }
 
 func (s *frameSection) section() *section {
-	return &section{eh: true, word: 8, read: func(p []byte, at uint64) int {
+	return &section{eh: true, word: 8, spend: func(int) bool { return true }, read: func(p []byte, at uint64) int {
 		if at >= uint64(len(s.b)) {
 			return 0
 		}
@@ -139,6 +139,28 @@ func TestIndex(t *testing.T) {
 		if r := x.rowOf(at, pc); ok && (r == nil || r.signal != (pc >= 0x3000)) {
 			t.Errorf("%#x: row %+v", pc, r)
 		}
+	}
+}
+
+// TestInstructionsBounded: the instructions of a CIE, of which every address of its
+// code costs all, are work that is bounded.
+func TestInstructionsBounded(t *testing.T) {
+	const size = 1 << 19
+	u, _ := process(t)
+	s := &frameSection{}
+	cie := s.entry(append([]byte{0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0x0c, 7, 8, 0x90, 1}, make([]byte, size)...)...)
+	at := s.fde(cie, 0x1000, false)
+	x := s.section()
+	x.spend = u.spend
+	if x.rowOf(at, 0x1000) == nil || u.work < size {
+		t.Fatalf("%d units of work", u.work)
+	}
+	u.work = maxWork - 3*size
+	rows := uint64(0)
+	for ; rows < 4 && x.rowOf(at, 0x1000+rows) != nil; rows++ {
+	}
+	if rows == 0 || rows == 4 {
+		t.Errorf("%d rows of %d instructions each", rows, size)
 	}
 }
 

@@ -16,12 +16,13 @@ const maxEntry = 1 << 20
 // section is a place of call frame information: .eh_frame, at addresses in
 // memory, or .debug_frame, at offsets in the section.
 type section struct {
-	read func(p []byte, at uint64) int
-	eh   bool
-	word int
-	bias uint64 // of .debug_frame: added to an address it gives one in memory
-	data uint64 // what addresses relative to data relate to: .eh_frame_hdr
-	cies map[uint64]*cie
+	read  func(p []byte, at uint64) int
+	spend func(n int) bool // as Unwinder.spend
+	eh    bool
+	word  int
+	bias  uint64 // of .debug_frame: added to an address it gives one in memory
+	data  uint64 // what addresses relative to data relate to: .eh_frame_hdr
+	cies  map[uint64]*cie
 }
 
 // entry is a CIE or an FDE, without its length.

@@ -43,7 +43,7 @@ func (u *Unwinder) tablesOf(im *image.Image) *tables {
 	if t, ok := u.tables[im]; ok {
 		return t
 	}
-	t := &tables{eh: section{read: u.read, eh: true, word: u.m.word}}
+	t := &tables{eh: section{read: u.read, spend: u.spend, eh: true, word: u.m.word}}
 	u.tables[im] = t
 	if seg, ok := im.Segment(elf.PT_GNU_EH_FRAME); ok {
 		if t.header = u.headerAt(seg.Addr); t.header != nil {
@@ -63,7 +63,7 @@ func (u *Unwinder) tablesOf(im *image.Image) *tables {
 }
 
 func (u *Unwinder) read(p []byte, at uint64) int {
-	if !u.spend(len(p) / 16) {
+	if !u.spend(1 + len(p)/16) {
 		return 0
 	}
 	n, _ := u.set.ReadMemory(p, at)
@@ -204,6 +204,10 @@ func (s *section) rowOf(at, pc uint64) *row {
 	if err != nil || pc-f.start >= f.size {
 		return nil
 	}
+	// A CIE is read once, but its instructions are those of many addresses.
+	if !s.spend(len(f.cie.instructions) + len(f.instructions)) {
+		return nil
+	}
 	r, err := f.rowAt(pc, s.word, s.data)
 	if err != nil {
 		return nil
@@ -227,8 +231,8 @@ func (t *tables) lookForDebugFrame(u *Unwinder, im *image.Image) {
 		if err != nil {
 			continue
 		}
-		t.debug = &section{word: u.m.word, bias: bias, read: func(p []byte, at uint64) int {
-			if at >= uint64(len(b)) || !u.spend(len(p)/16) {
+		t.debug = &section{word: u.m.word, bias: bias, spend: u.spend, read: func(p []byte, at uint64) int {
+			if at >= uint64(len(b)) || !u.spend(1+len(p)/16) {
 				return 0
 			}
 			return copy(p, b[at:])

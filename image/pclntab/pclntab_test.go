@@ -35,10 +35,13 @@ func own(t testing.TB) (table []byte, text uint64) {
 	return b, f.Section(".text").Addr
 }
 
+// steps are enough for a test.
+const steps = 1 << 20
+
 func open(t testing.TB) *Table {
 	t.Helper()
 	b, text := own(t)
-	table, err := New(bytes.NewReader(b), int64(len(b)), func() uint64 { return text }, 0)
+	table, err := New(bytes.NewReader(b), int64(len(b)), func() uint64 { return text }, 0, new(steps))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +111,21 @@ func TestSPDelta(t *testing.T) {
 	}
 }
 
+// TestStepsBounded: a table finds nothing more when what may be spent is.
+func TestStepsBounded(t *testing.T) {
+	table := open(t)
+	pc := uint64(reflect.ValueOf(own).Pointer())
+	f := table.Find(pc)
+	before := *table.left
+	if _, ok := f.SPDelta(pc); !ok || *table.left >= before {
+		t.Fatalf("%d steps are left of %d", *table.left, before)
+	}
+	*table.left = 0
+	if d, ok := f.SPDelta(pc); ok {
+		t.Errorf("a delta of %d without a step", d)
+	}
+}
+
 func TestFormat(t *testing.T) {
 	b, text := own(t)
 	for name, damage := range map[string]func(b []byte) []byte{
@@ -119,7 +137,7 @@ func TestFormat(t *testing.T) {
 		"offset":       func(b []byte) []byte { b[8+7*8+6] = 0x7f; return b },
 	} {
 		d := damage(bytes.Clone(b[:4096]))
-		if _, err := New(bytes.NewReader(d), int64(len(d)), func() uint64 { return text }, 0); err == nil {
+		if _, err := New(bytes.NewReader(d), int64(len(d)), func() uint64 { return text }, 0, new(steps)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -139,7 +157,7 @@ func FuzzTable(f *testing.F) {
 	head[8], head[9], head[10] = 100, 0, 0
 	f.Add(head, text)
 	f.Fuzz(func(t *testing.T, b []byte, pc uint64) {
-		table, err := New(bytes.NewReader(b), int64(len(b)), func() uint64 { return text }, 0)
+		table, err := New(bytes.NewReader(b), int64(len(b)), func() uint64 { return text }, 0, new(steps))
 		if (table == nil) != (err != nil) {
 			t.Fatalf("%v, %v", table, err)
 		}

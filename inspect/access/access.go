@@ -95,7 +95,10 @@ var readers = map[x86asm.Op]bool{x86asm.CMP: true, x86asm.TEST: true, x86asm.BT:
 	x86asm.SCASQ: true, x86asm.CMPSB: true, x86asm.CMPSW: true, x86asm.CMPSD: true, x86asm.CMPSQ: true, x86asm.FLD: true,
 	x86asm.FILD: true, x86asm.LDMXCSR: true, x86asm.FLDCW: true, x86asm.FXRSTOR: true, x86asm.XRSTOR: true, x86asm.LODSB: true,
 	x86asm.LODSW: true, x86asm.LODSD: true, x86asm.LODSQ: true, x86asm.FADD: true, x86asm.FSUB: true, x86asm.FMUL: true,
-	x86asm.FDIV: true, x86asm.FCOM: true, x86asm.FCOMP: true}
+	x86asm.FDIV: true, x86asm.FSUBR: true, x86asm.FDIVR: true, x86asm.FCOM: true, x86asm.FCOMP: true, x86asm.FIADD: true,
+	x86asm.FISUB: true, x86asm.FISUBR: true, x86asm.FIMUL: true, x86asm.FIDIV: true, x86asm.FIDIVR: true, x86asm.FICOM: true,
+	x86asm.FICOMP: true, x86asm.FBLD: true, x86asm.FLDENV: true, x86asm.FRSTOR: true, x86asm.FXRSTOR64: true,
+	x86asm.XRSTOR64: true, x86asm.CLFLUSH: true, x86asm.LCALL: true, x86asm.LJMP: true}
 
 // stringSize are the bytes of an element of a string.
 var stringSize = map[x86asm.Op]int{

@@ -35,6 +35,10 @@ func TestOf(t *testing.T) {
 		{"62 e1 fe 28 6f 06", "read 32 0x3000 rsi=0x3000"}, // vmovdqu64 ymm16, [rsi]
 		{"67 8b 00", "read 4 0x10 eax=0x10"},               // mov eax, [eax]
 		{"f7 38", "read 4 0x10 rax=0x10"},                  // idiv dword [rax]
+		{"d8 28", "read 4 0x10 rax=0x10"},                  // fsubr dword [rax]
+		{"de 00", "read 2 0x10 rax=0x10"},                  // fiadd word [rax]
+		{"d9 18", "write 4 0x10 rax=0x10"},                 // fstp dword [rax]
+		{"0f ae 38", "read 0 0x10 rax=0x10"},               // clflush [rax]
 	} {
 		r := &arch.Registers{Machine: arch.AMD64}
 		for name, v := range map[string]uint64{"rip": pc, "rax": ax, "rcx": cx, "rsp": sp, "fs_base": fs, "rdi": 0x2000, "rsi": 0x3000} {

@@ -87,16 +87,23 @@ type Change struct {
 	Before Amount `json:"before"`
 	After  Amount `json:"after"`
 
-	present bool // both looks know what is in RAM
+	inRAM bool // as of growth
 }
 
 // Growth is by how many bytes it grew: in RAM and swap, or, where not both looks
-// know these of the process, in the address space.
-func (c *Change) Growth() int64 {
-	if c.present {
-		return int64(c.After.Resident+c.After.Swapped) - int64(c.Before.Resident+c.Before.Swapped)
+// know these, in the address space.
+func (c *Change) Growth() int64 { return growth(c.Before, c.After, c.inRAM) }
+
+func growth(a, b Amount, inRAM bool) int64 {
+	if inRAM {
+		return int64(b.Resident+b.Swapped) - int64(a.Resident+a.Swapped)
 	}
-	return int64(c.After.Bytes) - int64(c.Before.Bytes)
+	return int64(b.Bytes) - int64(a.Bytes)
+}
+
+// knowsRAM tells whether a look knows how much memory is in RAM.
+func knowsRAM(s *Subject) bool {
+	return slices.ContainsFunc(s.Process.Regions, func(g snapshot.Region) bool { return g.Resident > 0 })
 }
 
 // Thread is one thread.
@@ -121,8 +128,7 @@ type File struct {
 
 // Compare says what changed from a to b.
 func Compare(a, b *Subject) *Report {
-	r := &Report{Version: Version, Before: side(a), After: side(b), ThreadsBorn: only(b, a), ThreadsGone: only(a, b),
-		Stacks: []Stack{}, Files: []File{}}
+	r := &Report{Version: Version, Before: side(a), After: side(b), ThreadsBorn: only(b, a), ThreadsGone: only(a, b), Stacks: []Stack{}, Files: []File{}}
 	r.Memory.Kinds = changes(a, b, func(_ *snapshot.Region, kind string) string { return kind })
 	r.Memory.Names = changes(a, b, nameOf)
 	for _, c := range counted(stacks(a), stacks(b)) {
@@ -132,7 +138,7 @@ func Compare(a, b *Subject) *Report {
 		r.Files = append(r.Files, File{c.key, c.before, c.after})
 	}
 	r.Warnings = incomparable(a, b)
-	r.Summary = summary(r, &Change{Before: r.Before.Amount, After: r.After.Amount, present: present(a) && present(b)})
+	r.Summary = summary(r, knowsRAM(a) && knowsRAM(b))
 	return r
 }
 
@@ -177,16 +183,19 @@ func nameOf(g *snapshot.Region, kind string) string {
 // changes sums the regions of both looks up by name.
 func changes(a, b *Subject, name func(g *snapshot.Region, kind string) string) []Change {
 	all := map[string]*Change{}
-	known := present(a) && present(b)
+	inRAM := knowsRAM(a) && knowsRAM(b)
 	sum := func(s *Subject, of func(*Change) *Amount) {
 		kinds := inspect.Kinds(s.Process)
 		for i := range s.Process.Regions {
 			g := &s.Process.Regions[i]
 			n := name(g, kinds[i])
 			if all[n] == nil {
-				all[n] = &Change{Name: n, present: known}
+				all[n] = &Change{Name: n, inRAM: inRAM}
 			}
-			of(all[n]).add(g)
+			amount := of(all[n])
+			if amount.add(g); !inRAM {
+				amount.Resident, amount.Swapped = 0, 0
+			}
 		}
 	}
 	sum(a, func(c *Change) *Amount { return &c.Before })
@@ -275,11 +284,6 @@ func files(s *Subject) map[string]int {
 	return out
 }
 
-// present tells whether a look knows what is in RAM and in swap.
-func present(s *Subject) bool {
-	return slices.ContainsFunc(s.Process.Regions, func(g snapshot.Region) bool { return g.Resident+g.Swapped > 0 })
-}
-
 // incomparable says what the looks do not allow to compare.
 func incomparable(a, b *Subject) []string {
 	var out []string
@@ -287,7 +291,7 @@ func incomparable(a, b *Subject) []string {
 	if p.PID != q.PID || p.Exe != q.Exe || !p.StartTime.IsZero() && !q.StartTime.IsZero() && p.StartTime.Sub(q.StartTime).Abs() > time.Second {
 		out = append(out, "these are two processes: their threads have nothing to do with each other")
 	}
-	if present(a) != present(b) {
+	if knowsRAM(a) != knowsRAM(b) {
 		out = append(out, "only one of them says how much memory is in RAM: what grew there is not known")
 	}
 	if ta, tb := a.Report.Dump.Time, b.Report.Dump.Time; ta != nil && tb != nil && tb.Before(*ta) {

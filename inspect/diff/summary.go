@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// summary says what grew most; all is all memory.
-func summary(r *Report, all *Change) string {
+// summary says what grew most; inRAM as of growth.
+func summary(r *Report, inRAM bool) string {
 	var parts []string
-	if n := all.Growth(); n != 0 {
+	if n := growth(r.Before.Amount, r.After.Amount, inRAM); n != 0 {
 		what := "memory"
 		if len(r.Memory.Names) > 0 && n > 0 && r.Memory.Names[0].Growth() > 0 {
 			what = fmt.Sprintf("memory, most of all %s", r.Memory.Names[0].Name)

@@ -160,10 +160,8 @@ func limit(ms int32) string {
 
 // file is an open file.
 func (w *Waits) file(fd int) string {
-	for _, f := range w.p.Files {
-		if f.FD == fd {
-			return fmt.Sprintf("fd %d (%s)", fd, f.Target)
-		}
+	if target, ok := w.files[fd]; ok {
+		return fmt.Sprintf("fd %d (%s)", fd, target)
 	}
 	return fmt.Sprintf("fd %d", fd)
 }

@@ -28,12 +28,12 @@ func Deadlocks(waits map[int]*Wait) (all []Deadlock) {
 		tid := from
 		for seen[tid] == 0 {
 			seen[tid] = n + 1
-			if w := waits[tid]; w != nil && w.Owner != 0 {
+			if w := waits[tid]; forever(w) {
 				tid = w.Owner
 			}
 		}
 		w := waits[tid]
-		if seen[tid] != n+1 || w == nil || w.Owner == 0 {
+		if seen[tid] != n+1 || !forever(w) {
 			continue // it ends, or at what an earlier walk has seen
 		}
 		var circle []int
@@ -46,6 +46,9 @@ func Deadlocks(waits map[int]*Wait) (all []Deadlock) {
 	}
 	return all
 }
+
+// forever tells whether a thread goes on only if another one does.
+func forever(w *Wait) bool { return w != nil && w.Owner != 0 && !w.Timed }
 
 // words says who waits for what. Of a long circle it names the first.
 func words(circle []int, waits map[int]*Wait) string {

@@ -9,17 +9,18 @@ import (
 	"procdump/snapshot"
 )
 
-// before and after are how many bytes round a futex are kept: the lock that it
-// is part of.
-// least is how many must be there.
+// before and after are how many bytes round a futex are kept, of the lock that it
+// is part of, and least is how many from the futex on must be there.
 const before, after, least = 16, 32, 12
 
 // futex is a word that a thread waits for to change, and what lies round it.
 type futex struct {
 	addr uint64
 	pi   bool // with priority inheritance: the word is its holder
-	near [before + after]byte
-	have bool
+	// timed tells that the thread goes on at some moment, whoever holds the lock.
+	timed bool
+	near  [before + after]byte
+	have  bool
 }
 
 // Operations of futex(2) that wait; the others of the number are flags.
@@ -40,7 +41,7 @@ func (w *Waits) futexOf(c *Call) *futex {
 	if c.Name != "futex" && c.Name != "futex_time64" && c.Name != restarted {
 		return nil
 	}
-	f := &futex{addr: c.Args[0]}
+	f := &futex{addr: c.Args[0], timed: c.Args[3] != 0}
 	switch c.Args[1] & opMask {
 	case opLockPI, opLockPI2:
 		f.pi = true
@@ -59,9 +60,10 @@ func (w *Waits) futexOf(c *Call) *futex {
 // at is the 32-bit word so many bytes from the futex.
 func (f *futex) at(off int) uint32 { return binary.LittleEndian.Uint32(f.near[before+off:]) }
 
-// waiting are functions of the C library and what a thread waits for in them.
-var waiting = []struct{ part, kind string }{
-	{"pthread_mutex_", Mutex}, {"lll_mutex_lock", Mutex}, {"__cxa_guard_acquire", Once}, {"pthread_once", Once},
+// waiting are how functions of the C library begin, and what a thread waits for in
+// them.
+var waiting = []struct{ begin, kind string }{
+	{"pthread_mutex_", Mutex}, {"lll_mutex_lock", Mutex}, {"cxa_guard_acquire", Once}, {"pthread_once", Once},
 	{"pthread_rwlock_", RWLock}, {"pthread_cond_", Condition}, {"cnd_", Condition}, {"mtx_", Mutex},
 	{"sem_wait", Semaphore}, {"sem_timedwait", Semaphore}, {"sem_clockwait", Semaphore}, {"pthread_join", Thread},
 	{"pthread_timedjoin", Thread}, {"pthread_clockjoin", Thread}, {"thrd_join", Thread}, {"pthread_barrier_wait", Barrier},
@@ -73,22 +75,31 @@ func kindOf(functions []string) string {
 	const most = 6
 	low := ""
 	for _, f := range functions[:min(len(functions), most)] {
+		f = plainName(f)
 		for _, k := range waiting {
-			if strings.Contains(f, k.part) {
+			if strings.HasPrefix(f, k.begin) {
 				return k.kind
 			}
 		}
 		// All locks of the library go by this; it says nothing of those above.
-		if strings.Contains(f, "lll_lock_wait") {
+		if strings.HasPrefix(f, "lll_lock_wait") {
 			low = Library
 		}
 	}
 	return low
 }
 
+// plainName is a name of the C library without what it puts in front of the names
+// that programs know: ___pthread_mutex_lock, __GI___pthread_once, __new_sem_wait.
+func plainName(function string) string {
+	s := strings.TrimLeft(function, "_")
+	s = strings.TrimLeft(strings.TrimPrefix(s, "GI_"), "_")
+	return strings.TrimPrefix(strings.TrimPrefix(s, "new_"), "old_")
+}
+
 // lock says which lock a thread waits for, and who holds it.
 func (w *Waits) lock(c *Call, f *futex, kind string) *Wait {
-	out := &Wait{Kind: kind, Call: c.Name, Addr: f.addr}
+	out := &Wait{Kind: kind, Call: c.Name, Addr: f.addr, Timed: f.timed}
 	if kind == "" {
 		out.Kind = Futex
 	}
@@ -100,8 +111,10 @@ func (w *Waits) lock(c *Call, f *futex, kind string) *Wait {
 		}
 		note = w.holder(out, f.at(0)&ownerMask, f.have && f.at(0)&ownerEnded != 0)
 	case !f.have:
-	case kind == Mutex, kind == Library:
+	case kind == Mutex:
 		note = w.mutexHolder(out, f)
+	case kind == Library:
+		note = w.streamHolder(out, f)
 	case kind == RWLock:
 		note = w.rwlock(out, f)
 	case kind == Thread:
@@ -136,8 +149,10 @@ func (w *Waits) holder(out *Wait, number uint32, ended bool) string {
 	switch {
 	case number == 0:
 		return ""
-	case ended || !known:
+	case ended, !known && w.whole:
 		return fmt.Sprintf(", held by thread %d, which has ended", number)
+	case !known:
+		return ""
 	}
 	out.Owner = tid
 	return fmt.Sprintf(", held by thread %d", tid)
@@ -150,9 +165,6 @@ func (w *Waits) holder(out *Wait, number uint32, ended bool) string {
 //	4  unsigned count
 //	8  int owner
 //	12 unsigned nusers, 16 int kind (amd64)
-//
-// and of a lock of stdio, _IO_lock_t {int lock, count; void *owner}, whose owner
-// is a thread pointer.
 func (w *Waits) mutexHolder(out *Wait, f *futex) string {
 	const few = 2 // of a lock that is no thread's number: free, held, held and waited for
 	if n := f.at(0) & ownerMask; n > few {
@@ -160,22 +172,29 @@ func (w *Waits) mutexHolder(out *Wait, f *futex) string {
 			return w.holder(out, n, f.at(0)&ownerEnded != 0)
 		}
 	}
-	tls := uint64(f.at(8))
-	if w.p.Machine().PointerSize() == 8 {
-		tls |= uint64(f.at(12)) << 32
-	}
-	if tid, ok := w.byTLS[tls]; ok && tls != 0 {
-		out.Owner = tid
-		return fmt.Sprintf(", held by thread %d", tid)
-	}
 	if _, ok := w.threads[f.at(8)]; !ok {
 		const mostUsers, mostKind = 1 << 16, 1 << 10
-		glibc := f.at(0) == 2 && f.at(12) > 0 && f.at(12) < mostUsers && f.at(16) < mostKind && w.p.Machine() == arch.AMD64
-		if out.Kind == Library || !glibc {
+		if f.at(0) != 2 || f.at(12) == 0 || f.at(12) >= mostUsers || f.at(16) >= mostKind || w.p.Machine() != arch.AMD64 {
 			return "" // others have no owner there
 		}
 	}
 	return w.holder(out, f.at(8), false)
+}
+
+// streamHolder finds the holder of a lock of stdio, _IO_lock_t {int lock, count;
+// void *owner}, whose owner is a thread pointer. What the library's other locks,
+// such as those of the allocator, have there is no owner.
+func (w *Waits) streamHolder(out *Wait, f *futex) string {
+	tls := uint64(f.at(8))
+	if w.p.Machine().PointerSize() == 8 {
+		tls |= uint64(f.at(12)) << 32
+	}
+	tid, ok := w.byTLS[tls]
+	if !ok {
+		return ""
+	}
+	out.Owner = tid
+	return fmt.Sprintf(", held by thread %d", tid)
 }
 
 // rwlock finds a lock of many readers, struct __pthread_rwlock_arch_t of glibc
@@ -208,17 +227,16 @@ func (w *Waits) rwlock(out *Wait, f *futex) string {
 	return ""
 }
 
-// ownNumber is the number that a process in a container has for a thread: glibc
-// keeps it in struct pthread, behind the thread pointer. The main thread's is
-// known.
-func (w *Waits) ownNumber(t *snapshot.Thread, tls uint64, main int) uint32 {
-	if t.TID == w.p.PID {
-		return uint32(main)
-	}
-	off := map[arch.Machine]uint64{arch.AMD64: 0x2d0, arch.I386: 0x68}[w.p.Machine()]
-	b := make([]byte, 4)
-	if n, _ := w.memory.ReadMemory(b, tls+off); off == 0 || n < len(b) {
-		return uint32(t.TID)
+// tidAt is where glibc keeps the number that a process itself has for a thread:
+// in struct pthread, so far behind the thread pointer.
+var tidAt = map[arch.Machine]uint64{arch.AMD64: 0x2d0, arch.I386: 0x68}
+
+// ownNumber is the number that a process in a container has for a thread; 0: it is
+// not known.
+func (w *Waits) ownNumber(t *snapshot.Thread) uint32 {
+	off, b := tidAt[w.p.Machine()], make([]byte, 4)
+	if n, _ := w.memory.ReadMemory(b, t.Registers.TLS()+off); off == 0 || n < len(b) {
+		return 0
 	}
 	return binary.LittleEndian.Uint32(b)
 }

@@ -45,6 +45,8 @@ type Wait struct {
 	// Owner is the thread that must act first: the lock's holder; 0 if it is not
 	// known.
 	Owner int
+	// Timed tells that it waits for some time only.
+	Timed bool
 	// Text says all this in words: "mutex 0x5000, held by thread 12".
 	Text string
 }
@@ -57,14 +59,18 @@ type Waits struct {
 	texts   []string
 	futexes []*futex
 	threads map[uint32]int // by the number that the process itself has for them
+	whole   bool           // threads has all
 	byTLS   map[uint64]int // by thread pointer
-	own     map[int]uint32 // the other way round
+	files   map[int]string // by descriptor
 }
 
 // New looks at the system calls of all threads, at most limit.
 func New(p *snapshot.Process, m Memory, limit int) *Waits {
-	w := &Waits{p: p, memory: m, threads: map[uint32]int{}, byTLS: map[uint64]int{}, own: map[int]uint32{}}
+	w := &Waits{p: p, memory: m, threads: map[uint32]int{}, byTLS: map[uint64]int{}, files: map[int]string{}}
 	w.number()
+	for _, f := range p.Files {
+		w.files[f.FD] = f.Target
+	}
 	for i := range p.Threads[:min(len(p.Threads), limit)] {
 		c := w.callOf(&p.Threads[i])
 		text, f := "", (*futex)(nil)
@@ -94,18 +100,38 @@ func (w *Waits) Of(i int, functions []string) *Wait {
 }
 
 // number finds which numbers the process itself has for its threads. In a
-// container they are others than the dump's.
+// container they are others than the dump's: these count only if that of the main
+// thread, which is known, lies where those of all are looked for.
 func (w *Waits) number() {
+	main := uint32(0) // in a container
+	if n := w.p.Info.NSPID; len(n) > 1 {
+		main = uint32(n[len(n)-1])
+	}
+	w.whole = len(w.p.Info.MissedThreads) == 0
+	known := false
 	for i := range w.p.Threads {
 		t := &w.p.Threads[i]
-		tls := t.Registers.TLS()
-		if tls != 0 {
+		known = known || t.TID == w.p.PID && w.ownNumber(t) == main
+	}
+	for i := range w.p.Threads {
+		t := &w.p.Threads[i]
+		if tls := t.Registers.TLS(); tls != 0 {
 			w.byTLS[tls] = t.TID
 		}
 		own := uint32(t.TID)
-		if n := w.p.Info.NSPID; len(n) > 1 {
-			own = w.ownNumber(t, tls, n[len(n)-1])
+		switch {
+		case main == 0:
+		case t.TID == w.p.PID:
+			own = main
+		case known:
+			own = w.ownNumber(t)
+		default:
+			own = 0
 		}
-		w.threads[own], w.own[t.TID] = t.TID, own
+		if own == 0 {
+			w.whole = false
+			continue
+		}
+		w.threads[own] = t.TID
 	}
 }

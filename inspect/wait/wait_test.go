@@ -29,7 +29,7 @@ const (
 	interr = -512 & (1<<64 - 1) // ERESTARTSYS
 )
 
-// waiting is a process of which each thread is in the system call given.
+// process is one of which each thread is in the system call given.
 func process(calls ...[5]uint64) *snapshot.Process {
 	p := &snapshot.Process{PID: 10}
 	p.System.Machine = arch.AMD64
@@ -130,15 +130,88 @@ func TestLocks(t *testing.T) {
 		{"semaphore", 128 | 9, nil, 0x5000, "__new_sem_wait_slow64", "semaphore 0x5000", 0},
 		{"join", 9, map[int]uint32{16: 11}, 0x5010, "__pthread_clockjoin_ex", "the end of thread 11", 11},
 		{"allocator", 128, map[int]uint32{0: 2}, 0x5000, "__lll_lock_wait_private", "lock of the C library 0x5000", 0},
+		{"allocator, with the number of a thread behind it", 128, map[int]uint32{0: 2, 8: 11}, 0x5000, "__lll_lock_wait_private", "lock of the C library 0x5000", 0},
+		{"stdio", 128, map[int]uint32{0: 2, 4: 1, 8: 0x1000, 12: 0x7f00}, 0x5000, "__lll_lock_wait_private", "lock of the C library 0x5000, held by thread 11", 11},
+		{"the program's own", 128, map[int]uint32{0: 2, 8: 11, 12: 1}, 0x5000, "my_pthread_mutex_lock", "futex 0x5000", 0},
+		{"once", 128, nil, 0x5000, "__GI___pthread_once_slow", "an initialisation by another thread (futex 0x5000)", 0},
 		{"unknown", 128, map[int]uint32{0: 2}, 0x5000, "std::sys::sync::mutex::futex::Mutex::lock_contended", "futex 0x5000", 0},
 		{"not held in the dump", 128, nil, 0x9000, "pthread_mutex_lock", "mutex 0x9000", 0},
 	} {
 		m := program(futex)
 		m[0x5000] = lockAt(c.words)
 		p := process([5]uint64{futex, c.at, c.op}, [5]uint64{34})
+		p.Threads[1].Registers.SetGP("fs_base", 0x7f0000001000)
 		w := New(p, m, 10).Of(0, []string{"futex_wait", c.in, "main"})
 		if w == nil || w.Text != c.want || w.Owner != c.owner {
 			t.Errorf("%s: %+v, want %q", c.name, w, c.want)
+		}
+	}
+}
+
+// TestContainer: the threads of a process in a container have numbers of their own,
+// which are where glibc keeps them, and only if the main thread's is there.
+func TestContainer(t *testing.T) {
+	const futex, main, other = 202, 0x7000, 0x8000
+	for _, c := range []struct {
+		name  string
+		words map[uint64]uint32 // behind the thread pointers
+		owner uint32
+		want  string
+	}{
+		{"the main thread", map[uint64]uint32{main: 1, other: 7}, 1, "mutex 0x5000, held by thread 10"},
+		{"another", map[uint64]uint32{main: 1, other: 7}, 7, "mutex 0x5000, held by thread 11"},
+		{"one that has ended", map[uint64]uint32{main: 1, other: 7}, 9, "mutex 0x5000, held by thread 9, which has ended"},
+		{"other numbers there", map[uint64]uint32{main: 5, other: 7}, 7, "mutex 0x5000"},
+		{"the main thread, with other numbers there", map[uint64]uint32{main: 5, other: 7}, 1, "mutex 0x5000, held by thread 10"},
+		{"none to be had", nil, 7, "mutex 0x5000"},
+		{"not by its number outside", nil, 11, "mutex 0x5000"},
+	} {
+		p := process([5]uint64{futex, 0x5000, 128}, [5]uint64{34})
+		p.Info.NSPID = []int{10, 1}
+		m := program(futex)
+		m[0x5000] = lockAt(map[int]uint32{0: 2, 8: c.owner, 12: 1})
+		for i, tls := range []uint64{main, other} {
+			p.Threads[i].Registers.SetGP("fs_base", tls)
+			if v, ok := c.words[tls]; ok {
+				m[tls+0x2d0] = binary.LittleEndian.AppendUint32(nil, v)
+			}
+		}
+		if w := New(p, m, 10).Of(0, []string{"pthread_mutex_lock"}); w == nil || w.Text != c.want {
+			t.Errorf("%s: %+v, want %q", c.name, w, c.want)
+		}
+	}
+}
+
+// TestMissedHolder: a thread that could not be stopped is in no dump, but has not
+// ended.
+func TestMissedHolder(t *testing.T) {
+	p := process([5]uint64{202, 0x5000, 128})
+	p.Info.MissedThreads = []snapshot.MissedThread{{TID: 99, State: "D"}}
+	m := program(202)
+	m[0x5000] = lockAt(map[int]uint32{0: 2, 8: 99, 12: 1})
+	if w := New(p, m, 10).Of(0, []string{"pthread_mutex_lock"}); w == nil || w.Text != "mutex 0x5000" {
+		t.Errorf("%+v", w)
+	}
+}
+
+// TestTimedLocks: threads that wait for each other for some time only are no
+// deadlock: each goes on then.
+func TestTimedLocks(t *testing.T) {
+	const futex = 202
+	for _, timeout := range []uint64{0, 0x7000} {
+		p := process([5]uint64{futex, 0x5000, 128}, [5]uint64{futex, 0x6000, 128 | 9, 2, timeout})
+		m := program(futex)
+		m[0x5000], m[0x6000] = lockAt(map[int]uint32{0: 2, 8: 11, 12: 1}), lockAt(map[int]uint32{0: 2, 8: 10, 12: 1})
+		w := New(p, m, 10)
+		waits := map[int]*Wait{}
+		for i, tid := range []int{10, 11} {
+			waits[tid] = w.Of(i, []string{"__pthread_mutex_clocklock"})
+			if waits[tid].Owner != 21-tid {
+				t.Errorf("%+v", waits[tid])
+			}
+		}
+		if got := Deadlocks(waits); (len(got) == 1) != (timeout == 0) {
+			t.Errorf("timeout at %#x: %+v", timeout, got)
 		}
 	}
 }

@@ -39,8 +39,10 @@ type CloneOptions struct {
 	Spool func() (*os.File, error)
 	// NoRoom says why there is not memory enough for a clone; "": there is.
 	// Without it there is none, and what a pre-copy has left is copied at the
-	// stop, however much that is.
+	// stop, however much that is unless Only is set.
 	NoRoom string
+	// Only tells that the process must not stand while much is copied.
+	Only bool
 }
 
 // clone is Clone without a pre-copy.
@@ -98,13 +100,15 @@ func (s *Stopped) cloneable() error {
 	case t.NoClone() != "":
 		return noClone("%s", t.NoClone())
 	case len(s.Process.Info.MissedThreads) > 0:
-		return noClone("a thread of it waits in the kernel, uninterruptibly (for a vfork child or a file server)")
+		return noClone("%s", whyWaits)
 	}
 	if slices.ContainsFunc(s.Process.Regions, func(g snapshot.Region) bool { return g.Flags&snapshot.Userfault != 0 }) {
 		return noClone("%s", whyUserfault)
 	}
 	return nil
 }
+
+const whyWaits = "a thread of it waits in the kernel, uninterruptibly (for a vfork child or a file server)"
 
 // makeCopy clones the process. It runs on the thread that traces it.
 func (s *Stopped) makeCopy(k *kept) error {
@@ -232,7 +236,15 @@ func (s *Stopped) room(regions []snapshot.Region) snapshot.Range {
 		return snapshot.Range{}
 	}
 	g, tid := regions[i].Range, s.held[0].tid
-	low := snapshot.Range{Addr: g.Addr, Size: min(g.Size, roomWanted)}
+	// Below the stack pointer of a thread that stands in it, less the red zone,
+	// nothing is in use.
+	used, free := false, g.Size
+	for _, h := range s.held {
+		if sp, err := ptrace.StackPointer(h.tid); err == nil && g.Contains(sp) {
+			used, free = true, min(free, max(sp-min(sp, arch.AMD64.RedZone()), g.Addr)-g.Addr)
+		}
+	}
+	low := snapshot.Range{Addr: g.Addr, Size: min(free, roomWanted)}
 	switch below := (snapshot.Range{Addr: g.Addr - roomWanted, Size: roomWanted}); {
 	case low.Size == roomWanted && s.blank(tid, low):
 		return low
@@ -240,15 +252,7 @@ func (s *Stopped) room(regions []snapshot.Region) snapshot.Range {
 		// The kernel lets a stack grow for a tracer as for the process itself.
 		return below
 	}
-	// It is as large as it may be: below the stack pointer of a thread that stands
-	// in it, less the red zone, nothing is in use.
-	used := false
-	for _, h := range s.held {
-		if sp, err := ptrace.StackPointer(h.tid); err == nil && g.Contains(sp) {
-			used = true
-			low.Size = min(low.Size, max(sp-min(sp, arch.AMD64.RedZone()), g.Addr)-g.Addr)
-		}
-	}
+	// It is as large as it may be.
 	if low.Size &^= s.mem.scan.page - 1; used && low.Size >= inject.RoomFor {
 		return low
 	}
@@ -267,6 +271,13 @@ func (s *Stopped) blank(tid int, r snapshot.Range) bool {
 func (s *Stopped) ownInit() bool {
 	ids := s.Process.Info.NSPID
 	return len(ids) > 0 && ids[len(ids)-1] == 1
+}
+
+// Outlives tells whether what was made by Clone is there when the process is
+// killed. A clone is in its PID namespace, and is killed with the first process of
+// that (pid_namespaces(7)), which often ends when the one does that it was made for.
+func (s *Stopped) Outlives() bool {
+	return s.copy == nil || s.Process.Info.Namespaces["pid"] == machineNamespace
 }
 
 // keepRest copies what the clone does not have.

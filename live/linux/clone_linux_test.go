@@ -245,6 +245,27 @@ func TestCloneIsTheStop(t *testing.T) {
 	}
 }
 
+// TestRoomIsNotInUse: zeros at the end of the stack may be a variable of the
+// program's, with the stack pointer at it.
+func TestRoomIsNotInUse(t *testing.T) {
+	p := startProgram(t, "zerostack", "")
+	var s *Stopped
+	eventually(t, "its stack pointer is at the end of the stack", func() bool {
+		s = stop(t, p.pid, Options{Clone: true})
+		i := s.Process.FindRegion(s.Process.Threads[0].Registers.SP())
+		if i >= 0 && s.Process.Regions[i].Path == "[stack]" && s.Process.Threads[0].Registers.SP() < s.Process.Regions[i].Addr+roomWanted {
+			return true
+		}
+		s.Resume()
+		return false
+	})
+	var room snapshot.Range
+	s.holder.do(func() { room = s.room(s.Process.Regions) })
+	if sp := s.Process.Threads[0].Registers.SP(); room.Size > 0 && room.End() > sp {
+		t.Errorf("room %v, and the stack pointer is %#x", room, sp)
+	}
+}
+
 // killedEnv is the PID that TestCloneAlone clones, and TestPreCopyAlone copies.
 const killedEnv = "PROCDUMP_TEST_CLONE"
 

@@ -224,6 +224,44 @@ func TestReadingTouchesNothing(t *testing.T) {
 	}
 }
 
+// forkedBytes is how much private memory a process shares with others.
+func forkedBytes(t *testing.T, pid int) (n uint64) {
+	t.Helper()
+	regions, err := readSmaps(procPath(pid, "smaps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range regions {
+		n += regions[i].Forked
+	}
+	return n
+}
+
+// TestReadingForkedMemory: memory that a process shares with a child since
+// fork(2) takes no more room after it was read than before.
+func TestReadingForkedMemory(t *testing.T) {
+	for how, take := range map[string]func(t *testing.T, pid int) *Stopped{
+		"stop":     func(t *testing.T, pid int) *Stopped { return stop(t, pid, Options{}) },
+		"clone":    cloned,
+		"pre-copy": preCopied,
+	} {
+		t.Run(how, func(t *testing.T) {
+			p := startProgram(t, "forked", "")
+			before := forkedBytes(t, p.pid)
+			if before < 64<<20 {
+				t.Fatalf("%d bytes are shared", before)
+			}
+			s := take(t, p.pid)
+			content(t, s.Process)
+			s.Resume()
+			const pages = 64 << 12 // that the two write to by themselves
+			if after := forkedBytes(t, p.pid); after+pages < before {
+				t.Errorf("%d bytes are shared, %d before", after, before)
+			}
+		})
+	}
+}
+
 func TestDoesNotExist(t *testing.T) {
 	if _, err := Open(1<<22+5, Options{}); !errors.Is(err, ErrGone) {
 		t.Errorf("opening no process: %v, want %v", err, ErrGone)

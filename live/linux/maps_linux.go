@@ -125,11 +125,14 @@ func smapsLine(out []snapshot.Region, line []byte) []snapshot.Region {
 		r.Resident = kilobytes(val)
 	case "Anonymous", "Private_Hugetlb":
 		r.Private += kilobytes(val)
+	case "Shared_Clean", "Shared_Dirty": // pages of a file, too
+		r.Forked += kilobytes(val)
 	case "Shared_Hugetlb":
 		r.Resident += kilobytes(val)
 	case "Swap":
 		r.Swapped = kilobytes(val)
-	case "VmFlags":
+	case "VmFlags": // the last line
+		r.Forked = min(r.Forked, r.Private)
 		for _, code := range bytes.Fields(val) {
 			r.Flags |= vmFlags[string(code)]
 		}
@@ -156,7 +159,7 @@ func mergeFlags(maps, smaps []snapshot.Region) (complete bool) {
 		if j < len(smaps) && sameMapping(m, &smaps[j]) {
 			s := &smaps[j]
 			m.Flags |= s.Flags
-			m.Resident, m.Private, m.Swapped = s.Resident, s.Private, s.Swapped
+			m.Resident, m.Private, m.Swapped, m.Forked = s.Resident, s.Private, s.Swapped, s.Forked
 			continue
 		}
 		complete = false

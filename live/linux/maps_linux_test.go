@@ -46,11 +46,14 @@ func TestReadSmaps(t *testing.T) {
 	text := `7f00-8f00 rw-p 00000000 00:00 0                          [heap]
 Size:                  4 kB
 Rss:                  16 kB
+Shared_Clean:          0 kB
+Shared_Dirty:          4 kB
 Anonymous:            12 kB
 Swap:                  8 kB
 VmFlags: rd wr mr mw me ac dd um
 9f00-af00 r--s 00000000 08:01 7 /f
 Rss:                   0 kB
+Shared_Clean:         64 kB
 VmFlags: rd sh io pf
 `
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -60,10 +63,10 @@ VmFlags: rd sh io pf
 	if err != nil || len(got) != 2 {
 		t.Fatalf("%d regions, %v", len(got), err)
 	}
-	if g := got[0]; g.Resident != 16<<10 || g.Private != 12<<10 || g.Swapped != 8<<10 || g.Flags != snapshot.DontDump|snapshot.Userfault || g.Path != "[heap]" {
+	if g := got[0]; g.Resident != 16<<10 || g.Private != 12<<10 || g.Swapped != 8<<10 || g.Forked != 4<<10 || g.Flags != snapshot.DontDump|snapshot.Userfault || g.Path != "[heap]" {
 		t.Errorf("heap: %+v", g)
 	}
-	if g := got[1]; g.Flags != snapshot.IO|snapshot.PFNMap || g.Resident != 0 {
+	if g := got[1]; g.Flags != snapshot.IO|snapshot.PFNMap || g.Resident != 0 || g.Forked != 0 {
 		t.Errorf("file: %+v", g)
 	}
 }

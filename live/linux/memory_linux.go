@@ -28,11 +28,8 @@ type Memory struct {
 	scan    scanner
 	files   *backing
 
-	// Of a clone: what it does not have, and that reading must not pin its
-	// pages. The kernel makes a copy of a page that is shared with the process
-	// before process_vm_readv(2) may pin it (FAULT_FLAG_UNSHARE, Linux 5.19).
-	kept  *kept
-	nopin bool
+	kept  *kept // of a clone: what it does not have
+	clone bool
 
 	store *copyStore // of a process that was pre-copied; nil: it stands, or its clone does
 
@@ -90,7 +87,7 @@ func (m *Memory) moveTo(pid int, k *kept) error {
 	m.scan.pagemap.Close()
 	m.files.moveTo(pid)
 	m.pid, m.mem, m.scan.pagemap = pid, c.mem, c.scan.pagemap
-	m.kept, m.nopin = k, true
+	m.kept, m.clone = k, true
 	return nil
 }
 
@@ -342,11 +339,17 @@ func (m *Memory) way(x snapshot.Extent) readWay {
 		return viaStore
 	case x.Kind&(snapshot.ExtentPresent|snapshot.ExtentSwapped) == 0 && m.files.open(g) != nil:
 		return viaFile
-	case m.nopin || g != nil && g.Perm&snapshot.Read == 0:
+	case g != nil && g.Perm&snapshot.Read == 0 || m.shares(g):
 		return viaMem
 	}
 	return viaProcess
 }
+
+// shares tells whether a region has pages that another process has, too, until
+// one of the two writes to them. process_vm_readv(2) must not read them: it pins
+// what it reads, and the kernel makes a copy of such a page before that
+// (FAULT_FLAG_UNSHARE, Linux 5.19).
+func (m *Memory) shares(g *snapshot.Region) bool { return m.clone || g != nil && g.Forked > 0 }
 
 // readVecs reads pieces by process_vm_readv, stepping over pages that it
 // cannot read with one try through /proc/PID/mem each.
@@ -410,7 +413,7 @@ func (m *Memory) readMem(p []byte, addr uint64) (bad []snapshot.Range, err error
 
 // orLost says whose end it was.
 func (m *Memory) orLost(err error) error {
-	if m.nopin && gone(err) {
+	if m.clone && gone(err) {
 		return ErrCloneLost
 	}
 	return orGone(err)

@@ -148,7 +148,7 @@ func (t *Target) stopBriefly(ctx context.Context) (*Stopped, error) {
 		err = noClone("%s", whyExecuted)
 	}
 	if len(lost) > 0 {
-		err = noClone("a thread of it waits in the kernel, uninterruptibly")
+		err = noClone("%s", whyWaits)
 	}
 	if err == nil {
 		text, err = os.ReadFile(procPath(mm, "maps"))
@@ -177,6 +177,9 @@ func (p *precopy) track(ctx context.Context, stop func(context.Context) (*Stoppe
 	defer func() { p.pause = s.Resume() }()
 	if s.target != p.t {
 		return noClone("%s", whyExecuted)
+	}
+	if err = s.cloneable(); err != nil {
+		return err
 	}
 	s.holder.do(func() { p.fault, err = s.userfault() })
 	return err

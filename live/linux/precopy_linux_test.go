@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"procdump/snapshot"
@@ -220,12 +221,12 @@ func TestPreCopyOfEverySort(t *testing.T) {
 	}
 }
 
-// TestPreCopyThenClone leaves more than is to be copied at the stop: a clone
-// takes over.
-func TestPreCopyThenClone(t *testing.T) {
+// leaves copies a process that has written to more since than is to be copied at
+// the stop, and stops it.
+func leaves(t *testing.T) (*program, *Stopped, CloneOptions) {
+	t.Helper()
 	v := startProgram(t, "stamping", "", strconv.Itoa(muchLeft*3/2/4096), "0")
 	target, o := copied(t, v.pid)
-	o.NoRoom = ""
 	eventually(t, "it writes to all of its memory", func() bool {
 		var most uint64
 		if _, err := fmt.Sscan(v.ask(t, "pass"), &most); err != nil {
@@ -241,7 +242,27 @@ func TestPreCopyThenClone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Resume()
+	t.Cleanup(func() { s.Resume() })
+	return v, s, o
+}
+
+// TestPreCopyOnly: a process that must not stand while much is copied does not
+// where there can be no clone.
+func TestPreCopyOnly(t *testing.T) {
+	v, s, o := leaves(t)
+	o.Only = true
+	var no *NoClone
+	if err := s.Clone(o); !errors.As(err, &no) {
+		t.Errorf("error %v, method %q", err, s.Process.Info.Method)
+	}
+	checkUntracked(t, v.pid)
+}
+
+// TestPreCopyThenClone leaves more than is to be copied at the stop: a clone
+// takes over.
+func TestPreCopyThenClone(t *testing.T) {
+	v, s, o := leaves(t)
+	o.NoRoom = ""
 	if err := s.Clone(o); err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +271,38 @@ func TestPreCopyThenClone(t *testing.T) {
 		t.Errorf("method %q, warnings %q", info.Method, info.Warnings)
 	}
 	checkUntracked(t, v.pid)
+	if st, err := s.target.precopy.store.file.Stat(); err != nil || st.Size() > 0 {
+		t.Errorf("the pre-copy still takes %d bytes of the disk, %v", st.Size(), err)
+	}
 	checkInstant(t, "the large buffer", stamps(t, s.Process, stampingPlaces(t, v).large, 4096), false)
+}
+
+// TestPreCopyNoRoomAtAll ends a pre-copy for want of disk where there is not
+// memory enough for a clone: there must be none.
+func TestPreCopyNoRoomAtAll(t *testing.T) {
+	v := startProgram(t, "changing", "")
+	target, o := copied(t, v.pid)
+	s, err := target.Stop(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Resume()
+	full, spool := true, o.Spool
+	o.Spool = func() (*os.File, error) {
+		if full {
+			full = false
+			return nil, syscall.ENOSPC
+		}
+		return spool()
+	}
+	var no *NoClone
+	if err := s.Clone(o); !errors.As(err, &no) || !strings.Contains(no.Why, "disk") {
+		t.Errorf("error %v, method %q: want one about the disk", err, s.Process.Info.Method)
+	}
+	if st := state(t, v.pid); st != 't' {
+		t.Errorf("it is in state %c, and does not stand", st)
+	}
+	checkUntracked(t, v.pid)
 }
 
 // TestPreCopyAlone copies a process that another test names, and is killed by
@@ -301,9 +353,10 @@ func TestKilledWhilePreCopying(t *testing.T) {
 	}
 }
 
-// TestNoPreCopy makes one of what cannot be copied while it runs.
+// TestNoPreCopy makes one of what cannot be copied while it runs, stopped in
+// both ways for it.
 func TestNoPreCopy(t *testing.T) {
-	for _, c := range []struct{ victim, why string }{{"seccomp", "seccomp"}, {"uffd", "userfaultfd"}} {
+	for _, c := range []struct{ victim, why string }{{"seccomp", "seccomp"}, {"uffd", "userfaultfd"}, {"vforker", "uninterruptibly"}} {
 		t.Run(c.victim, func(t *testing.T) {
 			v := victims.Start(t, c.victim)
 			target, err := Open(v.PID, Options{Clone: true})
@@ -311,10 +364,12 @@ func TestNoPreCopy(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer target.Close()
-			err = target.PreCopy(context.Background(), spooled(t), nil)
-			var no *NoClone
-			if !errors.As(err, &no) || !strings.Contains(no.Why, c.why) {
-				t.Errorf("error %v, want one about %s", err, c.why)
+			for _, stop := range []func(context.Context) (*Stopped, error){nil, target.Stop} {
+				err = target.PreCopy(context.Background(), spooled(t), stop)
+				var no *NoClone
+				if !errors.As(err, &no) || !strings.Contains(no.Why, c.why) {
+					t.Errorf("error %v, want one about %s", err, c.why)
+				}
 			}
 		})
 	}

@@ -25,7 +25,7 @@ func (s *Stopped) Clone(o CloneOptions) error {
 		return s.clone(o)
 	}
 	atMost := s.little()
-	if o.NoRoom != "" {
+	if o.NoRoom != "" && !o.Only {
 		atMost = 0
 	}
 	err := s.settle(o, atMost)
@@ -33,12 +33,19 @@ func (s *Stopped) Clone(o CloneOptions) error {
 	if !errors.As(err, &much) {
 		return err
 	}
+	if o.NoRoom != "" {
+		s.target.precopy.discard()
+		return noClone("%s; and for a clone %s", much.Why, o.NoRoom)
+	}
 	switch err := s.clone(o); {
 	case err == nil:
-		s.target.precopy.end()
+		s.target.precopy.discard()
 		s.Process.Info.Warnings = append(s.Process.Info.Warnings, "it was cloned after all (-r live): "+much.Why)
 		return nil
 	case !errors.Is(err, errors.ErrUnsupported):
+		return err
+	case o.Only:
+		s.target.precopy.discard()
 		return err
 	}
 	err = s.settle(o, 0)

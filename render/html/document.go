@@ -1,9 +1,9 @@
 package html
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
-	"path"
 	"slices"
 	"strings"
 
@@ -128,21 +128,11 @@ func regions(all []inspect.Region) ([]inspect.Region, int) {
 		return all, 0
 	}
 	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(a, b inspect.Region) int { return compare(b.Bytes, a.Bytes) })
+	slices.SortStableFunc(all, func(a, b inspect.Region) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	more := len(all) - maxRegions
 	all = all[:maxRegions]
-	slices.SortFunc(all, func(a, b inspect.Region) int { return compare(uint64(a.Address), uint64(b.Address)) })
+	slices.SortFunc(all, func(a, b inspect.Region) int { return cmp.Compare(a.Address, b.Address) })
 	return all, more
-}
-
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // share is what a kind of memory takes of all.
@@ -182,14 +172,6 @@ func percent(part, whole uint64) string {
 		return "0%"
 	}
 	return fmt.Sprintf("%.3f%%", 100*float64(part)/float64(whole))
-}
-
-// base is the last part of a path.
-func base(s string) string {
-	if s == "" {
-		return ""
-	}
-	return path.Base(strings.ReplaceAll(s, `\`, "/"))
 }
 
 // busiest names the thread that used most processor time.

@@ -222,7 +222,7 @@ func newRow(number int, f *inspect.Frame) row {
 		r.Function = r.Function[:maxText] + "…"
 	}
 	if f.File != "" {
-		if r.Place = base(f.File); r.Place != f.File {
+		if r.Place = render.Base(f.File); r.Place != f.File {
 			r.Source = f.File
 		}
 		if f.Line > 0 {

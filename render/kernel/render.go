@@ -7,7 +7,6 @@
 package kernel
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -16,12 +15,7 @@ import (
 )
 
 // JSON writes the report as one indented JSON object.
-func JSON(w io.Writer, r *kernel.Report) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
-}
+func JSON(w io.Writer, r *kernel.Report) error { return layout.JSON(w, r) }
 
 // Text writes the report for a person.
 func Text(w io.Writer, r *kernel.Report) error {

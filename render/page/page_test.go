@@ -1,6 +1,8 @@
 package page
 
 import (
+	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -19,6 +21,23 @@ func TestText(t *testing.T) {
 		if p.String() != c.want {
 			t.Errorf("%.20q: %q, want %q", c.words, p.String(), c.want)
 		}
+	}
+}
+
+// TestJSON: nothing that a terminal takes for a command is in JSON, and nothing is
+// lost.
+func TestJSON(t *testing.T) {
+	in := map[string]string{"x": "é <b> \x1b[2J \x7f \u009b31m \u202e \U000e0001 \ufffd"}
+	var b bytes.Buffer
+	if err := JSON(&b, in); err != nil {
+		t.Fatal(err)
+	}
+	if want := "{\n  \"x\": \"é <b> \\u001b[2J \\u007f \\u009b31m \\u202e \\udb40\\udc01 \ufffd\"\n}\n"; b.String() != want {
+		t.Errorf("%s, want %s", b.String(), want)
+	}
+	var out map[string]string
+	if err := json.Unmarshal(b.Bytes(), &out); err != nil || out["x"] != in["x"] {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 

@@ -185,7 +185,13 @@ func (s *Seat) Collect(c *Copy) error {
 }
 
 // End kills a copy and waits until nothing is left of it for its tracer to see.
+// If it was killed before, and its end was collected, another process may have its
+// PID by now: that one is left alone.
 func End(pid int) {
+	var w ptrace.Waiter
+	if _, err := w.Peek(pid); errors.Is(err, syscall.ECHILD) {
+		return
+	}
 	_ = syscall.Kill(pid, syscall.SIGKILL) // ESRCH: it has ended
 	for nap := 10 * time.Microsecond; !ptrace.TakeEnd(pid); nap = min(2*nap, time.Millisecond) {
 		ptrace.Nap(nap)

@@ -1,4 +1,4 @@
-package render
+package page
 
 import (
 	"bytes"
@@ -9,20 +9,12 @@ import (
 	"strings"
 )
 
-// object writes what r points to as one indented JSON object, as json.Encoder
-// does, but element by element of its lists: all stacks of a thousand threads are
-// 40 MB, which the encoder would hold several times, and grow and copy.
-func object(w io.Writer, r any) error {
-	o := &objectWriter{w: w}
-	o.json = json.NewEncoder(&o.piece)
-	o.json.SetEscapeHTML(false)
-	o.value(reflect.ValueOf(r), "")
-	o.text("\n")
-	return o.err
-}
-
+// indent is that of each level of an object.
 const indent = "  "
 
+// objectWriter writes a value as json.Encoder does, but element by element of its
+// lists: all stacks of a thousand threads are 40 MB, which the encoder would hold
+// several times, and grow and copy.
 type objectWriter struct {
 	w     io.Writer
 	json  *json.Encoder // to piece
@@ -60,7 +52,7 @@ func (o *objectWriter) value(v reflect.Value, prefix string) {
 	}
 	switch {
 	case marshals(v.Type()) || marshals(in.Type()):
-	case in.Kind() == reflect.Struct && plain(in.Type()):
+	case in.Kind() == reflect.Struct && ordinary(in.Type()):
 		o.fields(in, prefix)
 		return
 	case in.Kind() == reflect.Slice && in.Len() > 0 && in.Type().Elem().Kind() == reflect.Struct:
@@ -100,9 +92,9 @@ func opening(i int, bracket string) string {
 	return ","
 }
 
-// plain tells whether a type is a struct of fields with names and nothing else to
+// ordinary tells whether a type is a struct of fields with names and nothing else to
 // be heeded.
-func plain(t reflect.Type) bool {
+func ordinary(t reflect.Type) bool {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
