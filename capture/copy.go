@@ -12,11 +12,13 @@ import (
 
 // Sizes of the copy. One read takes up to readSize bytes in up to readPieces
 // pieces (process_vm_readv is fastest at 1 MiB, and takes 1024 pieces); one
-// unit of work covers up to workSize bytes of the dump.
+// unit of work, after which the disk is asked to begin with it, covers up to
+// workSize bytes of the dump: larger ones keep the disk waiting at first and busy
+// at the end, smaller ones make it do small writes.
 const (
 	readSize   = 1 << 20
 	readPieces = 1024
-	workSize   = 16 << 20
+	workSize   = 4 << 20
 	page       = 4096
 )
 
