@@ -78,6 +78,8 @@ func kills(clones string) int {
 	switch {
 	case !need.Long():
 		return 20
+	case clones == "0":
+		return 200
 	case clones == "live":
 		return 25
 	}
