@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"procdump/elfcore"
 	"procdump/minidump"
 	"procdump/snapshot"
 	"procdump/snapshot/snapshottest"
@@ -78,24 +77,7 @@ func wantNoCopy(t testing.TB, v *victims.Victim) {
 func readDump(t testing.TB, path string) *snapshot.Process {
 	t.Helper()
 	if filepath.Ext(path) == ".core" {
-		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { f.Close() })
-		st, err := f.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := elfcore.NewReader(f, st.Size())
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, problems := r.Process()
-		for _, err := range problems {
-			t.Error(err)
-		}
-		return p
+		return readAnyCore(t, path)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -116,10 +98,22 @@ func readDump(t testing.TB, path string) *snapshot.Process {
 // 32-bit processes, comes from a clone with -r, and is the dump that is written
 // without one.
 func TestCloneKinds(t *testing.T) {
+	sameKinds(t, "1", []string{"threads", "threads@i386", "threads@static", "goroutines", "shm"}, []string{"threads", "shm"}, func(t *testing.T, _ *victims.Victim, got *snapshot.Process) {
+		if got.Info.Method != "clone" {
+			t.Errorf("method %q", got.Info.Method)
+		}
+		snapshottest.Run(t, got)
+	})
+}
+
+// sameKinds compares the dumps that are written with -r method and while the
+// process stands: full ones, and of the victims in all those of every kind that
+// is not small.
+func sameKinds(t *testing.T, method string, names, all []string, check func(*testing.T, *victims.Victim, *snapshot.Process)) {
 	need.Root(t)
-	for _, name := range []string{"threads", "threads@i386", "threads@static", "goroutines", "shm"} {
+	for _, name := range names {
 		for _, s := range specs() {
-			if s.kind == "-mm" || s.kind == "-mt" || s.kind != "-ma" && name != "threads" && name != "shm" {
+			if s.kind == "-mm" || s.kind == "-mt" || s.kind != "-ma" && !slices.Contains(all, name) {
 				continue
 			}
 			t.Run(name+"/"+s.String(), func(t *testing.T) {
@@ -129,11 +123,11 @@ func TestCloneKinds(t *testing.T) {
 				}
 				v := victims.Start(t, name, args...)
 				want := readDump(t, dump(t, v.PID, s, "-r", "0"))
-				got := readDump(t, dump(t, v.PID, s, "-r", "1"))
-				if want.Info.Method != "stop-and-copy" || got.Info.Method != "clone" || len(got.Info.Warnings) > 0 {
-					t.Errorf("methods %q and %q, want stop-and-copy and clone; %q", want.Info.Method, got.Info.Method, got.Info.Warnings)
+				got := readDump(t, dump(t, v.PID, s, "-r", method))
+				if want.Info.Method != "stop-and-copy" || len(got.Info.Warnings) > 0 {
+					t.Errorf("method %q without -r; %q", want.Info.Method, got.Info.Warnings)
 				}
-				snapshottest.Run(t, got)
+				check(t, v, got)
 				if name != "goroutines" { // its scheduler goes on
 					sameDump(t, want, got)
 				}

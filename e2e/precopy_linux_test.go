@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"procdump/snapshot"
 	"procdump/victims"
 	"procdump/victims/need"
 )
@@ -49,30 +50,12 @@ func hasUserfault(t testing.TB, pid int) bool {
 // 32-bit processes, is pre-copied with -r live, and is the dump that is written
 // while the process stands.
 func TestPreCopyKinds(t *testing.T) {
-	need.Root(t)
-	for _, name := range []string{"threads", "threads@i386", "shm"} {
-		for _, s := range specs() {
-			if s.kind == "-mm" || s.kind == "-mt" || s.kind != "-ma" && name != "shm" {
-				continue
-			}
-			t.Run(name+"/"+s.String(), func(t *testing.T) {
-				var args []string
-				if name == "shm" {
-					args = []string{t.TempDir()}
-				}
-				v := victims.Start(t, name, args...)
-				want := readDump(t, dump(t, v.PID, s, "-r", "0"))
-				got := readDump(t, dump(t, v.PID, s, "-r", "live"))
-				if got.Info.Method != "pre-copy" || got.Info.Rounds < 2 || len(got.Info.Warnings) > 0 {
-					t.Errorf("method %q in %d rounds; %q", got.Info.Method, got.Info.Rounds, got.Info.Warnings)
-				}
-				sameDump(t, want, got)
-				wantAlive(t, v)
-				wantNoCopy(t, v)
-				wantUntracked(t, v)
-			})
+	sameKinds(t, "live", []string{"threads", "threads@i386", "shm"}, []string{"shm"}, func(t *testing.T, v *victims.Victim, got *snapshot.Process) {
+		if got.Info.Method != "pre-copy" || got.Info.Rounds < 2 {
+			t.Errorf("method %q in %d rounds", got.Info.Method, got.Info.Rounds)
 		}
-	}
+		wantUntracked(t, v)
+	})
 }
 
 // TestPreCopyRefused: where it cannot be the dump is taken from a clone, or while
