@@ -215,7 +215,8 @@ func (u *unit) lookup(x *debug, at uint64) []Location {
 	for k := range all[:len(all)-1] {
 		all[k].Inlined = true
 	}
-	return all
+	// An inlined function of which neither name nor place is known says nothing.
+	return slices.DeleteFunc(all, func(l Location) bool { return l == Location{Inlined: true} })
 }
 
 // inlined returns the function whose entry is at a place and those inlined at
