@@ -75,9 +75,7 @@ func (h *handler) openStream(begin time.Time, why error) (src *source, err error
 	p.PID, p.UID, p.GID = h.crash.PID, h.crash.UID, h.crash.GID
 	h.place(p)
 	p.Linker = linux.Linker(p)
-	for i := range p.Threads {
-		p.Threads[i].Stack = linux.UsedStack(p, &p.Threads[i])
-	}
+	linux.UsedStacks(p)
 	p.Info.Method = "core_pattern stream"
 	p.Info.Warnings = append(p.Info.Warnings, fmt.Sprintf("the process could not be read (%v): the memory is that of the kernel's core, which has what coredump_filter lets through", why))
 	if left > 0 {

@@ -33,13 +33,25 @@ type pointers struct {
 	s     *selector
 	pages pages
 	word  int
+	low   uint64           // what may be pointed at: from here
+	span  uint64           // so many bytes
 	last  *snapshot.Region // of the last hit: words of a stack cluster
 }
 
 // newPointers leaves out pages that are in the dump anyway.
 func (s *selector) newPointers(skip []snapshot.Range) *pointers {
-	return &pointers{s: s, word: s.p.Machine().PointerSize(),
+	ps := &pointers{s: s, word: s.p.Machine().PointerSize(),
 		pages: pages{shift: 12, max: 4 * pointedBudget / int(s.page), skip: skip}}
+	const lowest = 0x10000
+	for i := range s.p.Regions {
+		if g := &s.p.Regions[i]; g.End() > lowest && s.worth(g) {
+			if ps.low == 0 {
+				ps.low = max(g.Addr, lowest)
+			}
+			ps.span = g.End() - ps.low
+		}
+	}
+	return ps
 }
 
 func (ps *pointers) registers(r *arch.Registers) {
@@ -54,10 +66,15 @@ func (ps *pointers) words(b []byte) {
 	}
 }
 
+// add takes a word, which is no address in most cases.
 func (ps *pointers) add(v uint64) {
-	if v < 0x10000 {
-		return
+	if v-ps.low < ps.span {
+		ps.follow(v)
 	}
+}
+
+// follow takes the pages round an address.
+func (ps *pointers) follow(v uint64) {
 	s := ps.s
 	if ps.last == nil || !ps.last.Contains(v) {
 		i := s.p.FindRegion(v)

@@ -31,10 +31,14 @@ func signalFrameSP(th *snapshot.Thread, stack []byte) uint64 {
 	}
 	sp, w := th.Registers.SP(), th.Registers.Machine.PointerSize()
 	cs, _ := th.Registers.GP("cs")
-	for off := 0; off+max(l.pc+w, l.cs+2) <= len(stack); off += w {
-		lo, size := word(stack[off+l.stackBase:], w), word(stack[off+l.stackSize:], w)
-		const minAlt, maxAlt = 1024, 64 << 20
-		if lo > sp || sp-lo >= size || size < minAlt || size > maxAlt {
+	const minAlt, maxAlt = 1024, 64 << 20
+	for off, end := 0, len(stack)-max(l.pc+w, l.cs+2); off <= end; off += w {
+		lo := word(stack[off+l.stackBase:], w)
+		if sp-lo >= maxAlt { // or above sp; most words end here
+			continue
+		}
+		size := word(stack[off+l.stackSize:], w)
+		if sp-lo >= size || size < minAlt || size > maxAlt {
 			continue
 		}
 		if l.cs != 0 && cs != 0 && uint64(binary.LittleEndian.Uint16(stack[off+l.cs:])) != cs {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"sort"
+	"sync"
+	"sync/atomic"
 )
 
 // MemoryImage is memory held in RAM: a Memory made of copied pieces.
@@ -52,20 +54,57 @@ func (m *MemoryImage) Load(src Memory, ranges []Range) (bad []Range, err error) 
 		m.bytes = append(m.bytes, rest[:r.Size:r.Size])
 		rest = rest[r.Size:]
 	}
-	var buf []byte // of fill
-	rest = m.slab
-	for i := 0; i < len(ranges); {
+	return m.readAll(src)
+}
+
+// readers is how many batches CopyMemory reads at a time: the target stands
+// while it does.
+const readers = 2
+
+// readAll reads every range.
+func (m *MemoryImage) readAll(src Memory) (bad []Range, err error) {
+	type batch struct {
+		from, to int // ranges
+		bytes    []byte
+		bad      []Range
+		err      error
+	}
+	var batches []batch
+	rest := m.slab
+	for i := 0; i < len(m.ranges); {
 		j, size := i, uint64(0)
-		for j < len(ranges) && j-i < batchRanges && (j == i || size+ranges[j].Size <= batchBytes) {
-			size += ranges[j].Size
+		for j < len(m.ranges) && j-i < batchRanges && (j == i || size+m.ranges[j].Size <= batchBytes) {
+			size += m.ranges[j].Size
 			j++
 		}
-		miss, err := m.fill(src, i, j, rest[:size], &buf)
-		if err != nil {
-			return nil, err
-		}
-		bad = append(bad, miss...)
+		batches = append(batches, batch{from: i, to: j, bytes: rest[:size]})
 		i, rest = j, rest[size:]
+	}
+	var next atomic.Int64
+	read := func() {
+		var buf []byte // of fill
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(batches) {
+				return
+			}
+			b := &batches[i]
+			if b.bad, b.err = m.fill(src, b.from, b.to, b.bytes, &buf); b.err != nil {
+				next.Store(int64(len(batches)))
+			}
+		}
+	}
+	var others sync.WaitGroup
+	for range min(readers, len(batches)) - 1 {
+		others.Go(read)
+	}
+	read()
+	others.Wait()
+	for _, b := range batches {
+		if b.err != nil {
+			return nil, b.err
+		}
+		bad = append(bad, b.bad...)
 	}
 	return bad, nil
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"procdump/arch"
 	"procdump/internal/sys/ptrace"
 	"procdump/live/linux/inject"
 	"procdump/snapshot"
@@ -120,7 +119,17 @@ func (s *Stopped) snapshot(t *Target, lost []missed) error {
 	p.Info.PauseMicros = -1
 	p.Info.Method = "stop-and-copy"
 	mm := anyThread(s.held, lost)
-	if err := s.readRegions(t, mm); err != nil {
+	// The mappings are read beside the registers: every moment counts.
+	mapped := make(chan error, 1)
+	go func() { mapped <- s.readRegions(t, mm) }()
+	var err error
+	if len(s.held) > 0 {
+		err = s.readThreads(t)
+	}
+	if err := <-mapped; err != nil {
+		return err
+	}
+	if err != nil {
 		return err
 	}
 	mem, err := openMemory(mm, p.Regions, p.System.PageSize, t.files)
@@ -129,12 +138,9 @@ func (s *Stopped) snapshot(t *Target, lost []missed) error {
 	}
 	s.mem, p.Memory = mem, mem
 	if len(s.held) == 0 {
-		err = s.readAsleep(t, lost)
-	} else {
-		err = s.readThreads(t)
-	}
-	if err != nil {
-		return err
+		if err := s.readAsleep(t, lost); err != nil {
+			return err
+		}
 	}
 	s.follow(t, mm)
 	for _, l := range lost {
@@ -149,9 +155,7 @@ func (s *Stopped) follow(t *Target, mm int) {
 	p.System.Machine = p.Threads[0].Registers.Machine
 	p.Modules = t.modules.find(s.mem, t.files, mm, p.Regions, p.Exe)
 	p.Linker = Linker(p)
-	for i := range p.Threads {
-		p.Threads[i].Stack = UsedStack(p, &p.Threads[i])
-	}
+	UsedStacks(p)
 }
 
 // readRegions reads the mappings as they are now, with the flags that were
@@ -240,73 +244,6 @@ func (s *Stopped) readThreads(t *Target) error {
 		err = ErrGone
 	}
 	return err
-}
-
-// UsedStack is the part of the thread's stack that is in use: from the stack
-// pointer, less the red zone, to the end of the mapping, or to the end of the
-// page of the thread's control block where that lies above (a thread's stack
-// and its control block share a mapping, and other memory may follow).
-func UsedStack(p *snapshot.Process, th *snapshot.Thread) snapshot.Range {
-	sp := th.Registers.SP()
-	if sp == 0 {
-		return snapshot.Range{}
-	}
-	i := p.FindRegion(sp)
-	if i < 0 || p.Regions[i].Perm&snapshot.Read == 0 {
-		// Overflowed into the guard page: the stack begins above it.
-		const guard = 1 << 20
-		if i = regionAbove(p, sp); i < 0 || p.Regions[i].Addr-sp > guard {
-			return snapshot.Range{}
-		}
-		sp = p.Regions[i].Addr
-	}
-	g := p.Regions[i]
-	low := max(sp-min(sp, th.Registers.Machine.RedZone()), g.Addr) &^ 7
-	end := g.End()
-	page := uint64(p.System.PageSize)
-	if tls := th.Registers.TLS(); tls > sp && tls < end {
-		// struct pthread begins at the thread pointer and is under 4 KiB.
-		end = min(end, (tls+4096+page-1)&^(page-1))
-	}
-	if hi := goroutineStack(p, th, sp); hi != 0 {
-		end = min(end, hi)
-	}
-	return snapshot.Range{Addr: low, Size: end - low}
-}
-
-// regionAbove finds the first readable region that begins above addr.
-func regionAbove(p *snapshot.Process, addr uint64) int {
-	i := sort.Search(len(p.Regions), func(i int) bool { return p.Regions[i].Addr > addr })
-	for ; i < len(p.Regions); i++ {
-		if p.Regions[i].Perm&snapshot.Read != 0 {
-			return i
-		}
-	}
-	return -1
-}
-
-// goroutineStack returns the upper end of the goroutine stack that a Go thread
-// runs on, or 0. Go keeps the running goroutine's descriptor at fs:-8, and it
-// begins with the stack's bounds (runtime/runtime2.go, type g).
-func goroutineStack(p *snapshot.Process, th *snapshot.Thread, sp uint64) uint64 {
-	if th.Registers.Machine != arch.AMD64 || p.Memory == nil {
-		return 0
-	}
-	w := linkWalker{mem: p.Memory, word: 8}
-	fs := th.Registers.TLS()
-	if fs == 0 || p.FindRegion(fs-8) < 0 {
-		return 0
-	}
-	g, ok := w.words(fs-8, 1)
-	if !ok || g[0]%8 != 0 || p.FindRegion(g[0]) < 0 {
-		return 0
-	}
-	b, ok := w.words(g[0], 2)
-	const maxGoStack = 1 << 30
-	if !ok || b[0] > sp || sp >= b[1] || b[1]-b[0] > maxGoStack || b[0]%8 != 0 || b[1]%8 != 0 {
-		return 0
-	}
-	return b[1]
 }
 
 // Pause is how long the process stood still, once it goes on.
