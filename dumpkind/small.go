@@ -2,6 +2,7 @@ package dumpkind
 
 import (
 	"encoding/binary"
+	"slices"
 	"sort"
 
 	"procdump/snapshot"
@@ -36,19 +37,23 @@ func (s *selector) small() (*Selection, error) {
 		return nil, err
 	}
 	room := s.room()
-	ptrs := s.newPointers(stacks.pages)
-	err = stacks.read(room, func(th *snapshot.Thread, stack []byte) {
-		if s.o.Kind == Mini {
-			ptrs.registers(&th.Registers)
-			ptrs.words(stack)
-		}
-	})
-	if err != nil {
+	var ptrs [2]*pointers // two look at the stacks: the process stands
+	var visitors []visitor
+	for i := range ptrs {
+		ptrs[i] = s.newPointers(stacks.pages)
+		visitors = append(visitors, func(th *snapshot.Thread, stack []byte) {
+			if s.o.Kind == Mini {
+				ptrs[i].registers(&th.Registers)
+				ptrs[i].words(stack)
+			}
+		})
+	}
+	if err = stacks.read(room, visitors...); err != nil {
 		return nil, err
 	}
 	extra := s.fixed()
 	if s.o.Kind == Mini {
-		pointed, err := s.affordable(ptrs.pages.list)
+		pointed, err := s.affordable(slices.Concat(ptrs[0].pages.list, ptrs[1].pages.list))
 		if err != nil {
 			return nil, err
 		}

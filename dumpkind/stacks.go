@@ -1,6 +1,11 @@
 package dumpkind
 
-import "procdump/snapshot"
+import (
+	"slices"
+	"sync"
+
+	"procdump/snapshot"
+)
 
 // stackSet is the used stacks of a process: those that the threads are on and
 // those that they left for an alternate signal stack.
@@ -61,17 +66,29 @@ func cut(list []snapshot.Range, budget uint64) {
 // scanBytes is how much of stacks is read at a time if they are not kept.
 const scanBytes = 1 << 20
 
-// read calls visit for each thread, in order, with what is taken of its stack;
-// the bytes are valid until visit returns. It finds the stacks that were left
-// for alternate ones, and keeps a copy if that is at most room bytes.
-func (st *stackSet) read(room uint64, visit func(th *snapshot.Thread, stack []byte)) error {
+// visitor is called with a thread and what is taken of its stack; the bytes are
+// valid until it returns.
+type visitor func(th *snapshot.Thread, stack []byte)
+
+// read has each thread visited. With several visitors, which may run at once,
+// each gets some of the threads, in order: the first visitor the first ones. It
+// finds the stacks that were left for alternate ones, and keeps a copy if that is
+// at most room bytes.
+func (st *stackSet) read(room uint64, visitors ...visitor) error {
 	mem, threads := st.s.p.Memory, st.s.p.Threads
 	if total(st.pages) <= room {
 		var err error
 		if st.img, st.bad, err = snapshot.CopyMemory(mem, st.pages); err != nil {
 			return err
 		}
-		st.visit(st.img, 0, len(threads), visit)
+		left := make([][]leftStack, len(visitors))
+		var all sync.WaitGroup
+		for i, visit := range visitors {
+			from, to := len(threads)*i/len(visitors), len(threads)*(i+1)/len(visitors)
+			all.Go(func() { left[i] = st.visit(st.img, from, to, visit) })
+		}
+		all.Wait()
+		st.left = slices.Concat(left...)
 		return st.addLeft()
 	}
 	img := new(snapshot.MemoryImage)
@@ -88,23 +105,25 @@ func (st *stackSet) read(room uint64, visit func(th *snapshot.Thread, stack []by
 		if _, err := img.Load(mem, pages); err != nil {
 			return err
 		}
-		st.visit(img, from, to, visit)
+		st.left = append(st.left, st.visit(img, from, to, visitors[0])...)
 		from = to
 	}
 	return st.addLeft()
 }
 
-// visit visits threads from up to to, whose stacks img has.
-func (st *stackSet) visit(img *snapshot.MemoryImage, from, to int, visit func(th *snapshot.Thread, stack []byte)) {
+// visit visits threads from up to to, whose stacks img has, and returns the
+// stacks that they have left.
+func (st *stackSet) visit(img *snapshot.MemoryImage, from, to int, visit visitor) (left []leftStack) {
 	for i := from; i < to; i++ {
 		th := &st.s.p.Threads[i]
 		stack := img.Bytes(st.parts[i].Addr)
 		stack = stack[:min(uint64(len(stack)), st.parts[i].Size)]
 		if g, used := interrupted(st.s.p, th, stack); g != nil {
-			st.left = append(st.left, leftStack{g, used})
+			left = append(left, leftStack{g, used})
 		}
 		visit(th, stack)
 	}
+	return left
 }
 
 // addLeft takes the stacks that were left, within what remains of the budget.

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"procdump/arch"
+	"procdump/internal/sys/ptrace"
 	"procdump/snapshot"
 	"procdump/snapshot/snapshottest"
 	"procdump/victims"
@@ -79,6 +81,20 @@ func TestEveryThreadIsStoppedAndGoesOn(t *testing.T) {
 	}
 }
 
+// regset is a register set as the kernel gives it.
+func regset(t *testing.T, s *Stopped, tid int, typ uint32) (set []byte) {
+	t.Helper()
+	s.holder.do(func() {
+		buf := make([]byte, 64<<10)
+		n, err := ptrace.Regset(tid, typ, buf)
+		if err != nil {
+			t.Error(err)
+		}
+		set = buf[:n]
+	})
+	return set
+}
+
 func TestRegistersAreComplete(t *testing.T) {
 	for _, c := range []struct {
 		victim  string
@@ -100,6 +116,9 @@ func TestRegistersAreComplete(t *testing.T) {
 				for _, typ := range c.sets {
 					if len(r.Set(typ)) == 0 {
 						t.Errorf("thread %d lacks register set %#x", s.Process.Threads[i].TID, typ)
+					}
+					if kernels := regset(t, s, s.Process.Threads[i].TID, typ); !c.view64 && !bytes.Equal(r.Set(typ), kernels) {
+						t.Errorf("register set %#x of thread %d is\n%x, the kernel's\n%x", typ, s.Process.Threads[i].TID, r.Set(typ), kernels)
 					}
 				}
 				if r.TLS() == 0 && !c.view64 { // a 32-bit thread's is in a segment descriptor

@@ -62,8 +62,11 @@ func (rr *regReader) read(tid int) (arch.Registers, error) {
 		r.Machine = arch.AMD64
 	}
 	r.Put(arch.NT_PRSTATUS, gp)
+	if r.Machine == arch.AMD64 && !wide {
+		rr.extended(tid, &r)
+	}
 	for _, typ := range regsets[runtime.GOARCH] {
-		if rr.refuse[refusal{r.Machine, typ}] {
+		if rr.refuse[refusal{r.Machine, typ}] || r.Set(typ) != nil {
 			continue
 		}
 		n, err := ptrace.Regset(tid, typ, rr.buf)
@@ -82,4 +85,24 @@ func (rr *regReader) read(tid int) (arch.Registers, error) {
 		r.Put(typ, append([]byte(nil), rr.buf[:n]...))
 	}
 	return r, nil
+}
+
+// fxsaveSize is that of FXSAVE's form, with which XSAVE's begins, fxsaveUsed how
+// much of it the processor fills in, and xsaveSize that of the least form of
+// XSAVE, with its header.
+const fxsaveSize, fxsaveUsed, xsaveSize = 512, 416, 576
+
+// extended reads all that XSAVE saves of a 64-bit thread. It begins with what
+// the kernel gives as NT_PRFPREG (copy_xstate_to_uabi_buf,
+// arch/x86/kernel/fpu/xstate.c), but for what the processor leaves to software:
+// that is one request less of each thread.
+func (rr *regReader) extended(tid int, r *arch.Registers) {
+	n, err := ptrace.Regset(tid, arch.NT_X86_XSTATE, rr.buf)
+	if err != nil || n < xsaveSize {
+		return
+	}
+	fx := make([]byte, fxsaveSize)
+	copy(fx, rr.buf[:fxsaveUsed])
+	r.Put(arch.NT_PRFPREG, fx)
+	r.Put(arch.NT_X86_XSTATE, append([]byte(nil), rr.buf[:n]...))
 }

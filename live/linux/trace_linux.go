@@ -123,6 +123,8 @@ func NewTracer(o TraceOptions, handle func(*TraceEvent)) (*Tracer, error) {
 		if o.Urgent && runtime.NumCPU() > 1 {
 			_ = procconn.Urgent() // not permitted: it is slower
 		}
+		signalStops(1)
+		defer signalStops(-1)
 		close(started)
 		t.run()
 	})

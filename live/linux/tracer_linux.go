@@ -2,7 +2,10 @@ package linux
 
 import (
 	"runtime"
+	"sync"
 	"syscall"
+
+	"procdump/internal/sys/ptrace"
 )
 
 // tracer is the operating-system thread that makes all ptrace calls for one
@@ -13,6 +16,7 @@ type tracer struct {
 }
 
 func newTracer() *tracer {
+	signalStops(0)
 	t := &tracer{make(chan func()), make(chan struct{})}
 	go onThread(t.done, func() {
 		for f := range t.calls {
@@ -20,6 +24,21 @@ func newTracer() *tracer {
 		}
 	})
 	return t
+}
+
+// alerted counts the Tracers that want a signal for each stop.
+var alerted struct {
+	sync.Mutex
+	tracers int
+}
+
+// signalStops counts n more of those Tracers. Without any, stops send no signal:
+// procdump would have to take one for each of a thousand threads while they stand.
+func signalStops(n int) {
+	alerted.Lock()
+	defer alerted.Unlock()
+	alerted.tracers += n
+	_ = ptrace.SignalStops(alerted.tracers > 0) // nothing but time depends on it
 }
 
 // onThread runs f on an operating-system thread of its own, which ends with it,

@@ -155,21 +155,36 @@ const wakeSignal = 44
 // PrepareWake makes wakeSignal interrupt system calls: the Go runtime installs
 // its handlers with SA_RESTART.
 func PrepareWake() error {
+	const saRestart = 0x10000000
+	return changeFlags(wakeSignal, 0, saRestart)
+}
+
+// SignalStops says whether each stop of a tracee sends SIGCHLD to this process,
+// as it does by default. What ends sends it in any case.
+func SignalStops(on bool) error {
+	const saNoCldStop = 1
+	if on {
+		return changeFlags(int(unix.SIGCHLD), 0, saNoCldStop)
+	}
+	return changeFlags(int(unix.SIGCHLD), saNoCldStop, 0)
+}
+
+// changeFlags changes the flags with which a signal's handler is installed.
+func changeFlags(sig int, set, reset uint64) error {
 	// struct sigaction of rt_sigaction(2): handler, flags, restorer, mask; the
 	// flags are at offset 8 also where there is no restorer.
 	var act [32]byte
 	const flagsAt, setSize = 8, 8
-	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, wakeSignal, 0, uintptr(unsafe.Pointer(&act[0])), setSize, 0, 0)
+	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&act[0])), setSize, 0, 0)
 	if e != 0 {
 		return e
 	}
-	const saRestart = 0x10000000
 	flags := binary.LittleEndian.Uint64(act[flagsAt:])
-	if flags&saRestart == 0 {
+	if flags&^reset|set == flags {
 		return nil
 	}
-	binary.LittleEndian.PutUint64(act[flagsAt:], flags&^saRestart)
-	_, _, e = unix.RawSyscall6(unix.SYS_RT_SIGACTION, wakeSignal, uintptr(unsafe.Pointer(&act[0])), 0, setSize, 0, 0)
+	binary.LittleEndian.PutUint64(act[flagsAt:], flags&^reset|set)
+	_, _, e = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act[0])), 0, setSize, 0, 0)
 	if e != 0 {
 		return e
 	}
