@@ -39,7 +39,7 @@ func convertMain(args []string, out, errOut *os.File) int {
 	if o.Help {
 		return printText(out, convertHelp())
 	}
-	run := verbRun{verb: convertVerb, args: args, json: o.JSON, title: "converts dumps", dumps: 1, out: o.lines(out, errOut), errOut: errOut, exit: kernelExit}
+	run := verbRun{verb: convertVerb, args: args, json: o.JSON, title: "converts dumps", dumps: 1, out: o.lines(out, errOut), errOut: errOut, exit: exitCode}
 	return run.run(func(ctx context.Context, c *Console) error { return convertDump(ctx, o, c, out) })
 }
 

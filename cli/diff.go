@@ -108,7 +108,7 @@ func diffMain(args []string, out, errOut *os.File) int {
 	}
 	if err := diffFiles(o, out); err != nil {
 		fmt.Fprintf(errOut, "procdump: %v\n", err)
-		return kernelExit(err)
+		return exitCode(err)
 	}
 	return ExitOK
 }

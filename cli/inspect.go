@@ -180,7 +180,7 @@ func inspectMain(args []string, out, errOut *os.File) int {
 	debug.SetMemoryLimit(inspectHeap)
 	if err := inspectFile(o, out); err != nil {
 		fmt.Fprintf(errOut, "procdump: %v\n", err)
-		return kernelExit(err)
+		return exitCode(err)
 	}
 	return ExitOK
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -134,11 +133,8 @@ func runtimesOf(ctx context.Context, pid int, options image.Options) (*runtimes,
 
 // liveError says what to do where a process cannot be looked at.
 func liveError(pid int, err error) error {
-	switch {
-	case errors.Is(err, linux.ErrGone):
+	if errors.Is(err, linux.ErrGone) {
 		return fmt.Errorf("%w (a file of that name is ./%d)", errNoProcess, pid)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: run as root, or as the user of the process where ptrace is permitted (yama ptrace_scope)", err)
 	}
-	return err
+	return explain(err, pid)
 }

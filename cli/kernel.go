@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"runtime/debug"
 
@@ -24,7 +23,7 @@ func kernelMain(args []string, out, errOut *os.File) int {
 	if o.Help {
 		return printText(out, kernelHelp())
 	}
-	run := verbRun{verb: kernelVerb, args: args, json: o.JSON, title: "writes dumps of the running kernel", dumps: 1, out: o.lines(out, errOut), errOut: errOut, exit: kernelExit}
+	run := verbRun{verb: kernelVerb, args: args, json: o.JSON, title: "writes dumps of the running kernel", dumps: 1, out: o.lines(out, errOut), errOut: errOut, exit: exitCode}
 	return run.run(func(ctx context.Context, c *Console) error { return dumpKernel(ctx, o, c, out) })
 }
 
@@ -38,21 +37,6 @@ func (o *kernelOptions) lines(out, errOut *os.File) *os.File {
 
 // errReported marks an error that the console has printed.
 var errReported = errors.New("reported")
-
-func kernelExit(err error) int {
-	var usage *UsageError
-	switch {
-	case errors.Is(err, errCancelled):
-		return ExitCancelled
-	case errors.As(err, &usage):
-		return ExitUsage
-	case errors.Is(err, fs.ErrPermission):
-		return ExitPermission
-	case errors.Is(err, errNoProcess):
-		return ExitNoTarget
-	}
-	return ExitFailed
-}
 
 // kernelHeap is the size of the Go heap, in bytes, from which on garbage is
 // collected, beside the bitmaps and the page descriptors that are kept.

@@ -122,7 +122,7 @@ func configExit(err error) int {
 	if errors.As(err, &wrong) && wrong.File == "" {
 		return ExitUsage
 	}
-	return kernelExit(err)
+	return exitCode(err)
 }
 
 // crashKernelLoaded tells whether a crash kernel is loaded.

@@ -91,7 +91,7 @@ func untilSignal() (context.Context, func()) {
 	return ctx, func() { signal.Stop(c) }
 }
 
-// exitCode is the code for an error that ends a target's dumps.
+// exitCode is the code for an error that ends a command, or a target's dumps.
 func exitCode(err error) int {
 	var usage *UsageError
 	switch {
@@ -103,7 +103,7 @@ func exitCode(err error) int {
 		return ExitUsage
 	case errors.Is(err, target.ErrDenied), errors.Is(err, fs.ErrPermission):
 		return ExitPermission
-	case errors.Is(err, target.ErrNotFound), errors.Is(err, target.ErrNotWatched):
+	case errors.Is(err, target.ErrNotFound), errors.Is(err, target.ErrNotWatched), errors.Is(err, errNoProcess):
 		return ExitNoTarget
 	case errors.Is(err, capture.ErrAvoided), errors.Is(err, monitor.ErrEnded), errors.Is(err, monitor.ErrGone), errors.Is(err, target.ErrEnded):
 		return ExitNotReached

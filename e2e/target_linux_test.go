@@ -208,6 +208,11 @@ func TestUnprivileged(t *testing.T) {
 	if r.code != 4 || !strings.Contains(strings.ToLower(r.stdout+r.stderr), "root") {
 		t.Errorf("another user's process: want exit code 4 and the remedy: %v", r)
 	}
+	cmd := exec.Command(binary(t), "inspect", strconv.Itoa(roots.PID))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if r := finish(t, cmd); r.code != 4 || !strings.Contains(r.stderr, "run procdump as root") {
+		t.Errorf("report on another user's process: want exit code 4 and the remedy: %v", r)
+	}
 	wantAlive(t, mine)
 	wantAlive(t, roots)
 }
