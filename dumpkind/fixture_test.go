@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sort"
+	"sync"
 	"testing"
 
 	"procdump/arch"
@@ -20,6 +21,7 @@ func span(addr, size uint64) snapshot.Range { return snapshot.Range{Addr: addr, 
 // fake is a process's memory: what exists in runs, with the bytes of data, else
 // bytes that follow from the address.
 type fake struct {
+	mu   sync.Mutex // guards read
 	p    *snapshot.Process
 	runs []snapshot.Extent // ascending
 	data map[uint64][]byte // by page address
@@ -94,7 +96,9 @@ func (f *fake) ReadMemory(p []byte, addr uint64) (int, error) {
 	if f.err != nil {
 		return 0, f.err
 	}
+	f.mu.Lock()
 	f.read = append(f.read, span(addr, uint64(len(p))))
+	f.mu.Unlock()
 	for n := 0; n < len(p); {
 		at := addr + uint64(n)
 		k := min(page-int(at%page), len(p)-n)
