@@ -8,7 +8,7 @@ import (
 
 // How far code is followed: to a return instruction, and from a function's beginning.
 const (
-	maxAhead   = 400
+	maxAhead   = 1000
 	maxEntered = 2000
 )
 
@@ -39,7 +39,7 @@ func (u *Unwinder) ahead(cur *walk) (next walk, end ending, ok bool) {
 		case u.exit(r, inst) && r.straight && !cur.frame.Exact:
 			end, ok = outermost, true // what calls the thread's function
 		case inst.Op == x86asm.RET, inst.Op == x86asm.JMP && throughTable(inst):
-			next, ok = u.arrived(cur, r, inst)
+			next, ok = u.arrived(cur, r)
 		}
 		return ok
 	})
@@ -88,7 +88,7 @@ func (u *Unwinder) called(pc uint64) uint64 {
 
 // arrived is the caller's frame, if there is a return address where the route
 // returns to, and that of a call of the function.
-func (u *Unwinder) arrived(cur *walk, r *route, inst *x86asm.Inst) (walk, bool) {
+func (u *Unwinder) arrived(cur *walk, r *route) (walk, bool) {
 	sp, _ := r.get(uint64(u.m.sp))
 	ret, ok := u.load(r, sp)
 	if !ok || sp < cur.frame.SP || sp-cur.frame.SP > maxFrame || !u.returns(ret) {
@@ -102,11 +102,9 @@ func (u *Unwinder) arrived(cur *walk, r *route, inst *x86asm.Inst) (walk, bool) 
 		next.forget(n)
 	}
 	next.pc = ret
-	size := uint64(u.m.word)
-	if drop, ok := inst.Args[0].(x86asm.Imm); ok && inst.Op == x86asm.RET {
-		size += uint64(drop)
-	}
-	next.set(u.m.sp, u.m.trim(sp+size))
+	// Arguments that the return instruction takes away count as the caller's, as in
+	// call frame information.
+	next.set(u.m.sp, u.m.trim(sp+uint64(u.m.word)))
 	return next, true
 }
 

@@ -39,6 +39,9 @@ const (
 	maxInstruction = 15
 	maxStored      = 32
 	maxWays        = 64 // routes that wait to be followed
+	// instructionWork is what an instruction counts of maxWork: decoding it takes
+	// that much longer than looking at a word.
+	instructionWork = 8
 )
 
 // hardware are the numbers of registers as instructions have them, by DWARF's.
@@ -106,7 +109,7 @@ func (u *Unwinder) follow(start route, limit int, at func(*route, *x86asm.Inst) 
 		for !seen[r.pc] {
 			seen[r.pc] = true
 			inst, ok := u.instructionAt(r.pc)
-			if limit--; limit < 0 || !ok || !u.spend(1) {
+			if limit--; limit < 0 || !ok || !u.spend(instructionWork) {
 				all = false
 				break
 			}
@@ -115,6 +118,11 @@ func (u *Unwinder) follow(start route, limit int, at func(*route, *x86asm.Inst) 
 			}
 			r.pc = u.m.trim(r.pc + uint64(inst.Len))
 			how, target := u.execute(&r, &inst)
+			if inst.Op == x86asm.CALL && len(ways) > 0 && u.padded(r.pc) {
+				// It may be the call of what never returns, and the function's last.
+				ways = append([]route{r}, ways...)
+				break
+			}
 			switch how {
 			case branches:
 				r.straight = false
@@ -136,6 +144,12 @@ func (u *Unwinder) follow(start route, limit int, at func(*route, *x86asm.Inst) 
 		}
 	}
 	return all
+}
+
+// padded tells whether the code at pc is there only for what follows to be aligned.
+func (u *Unwinder) padded(pc uint64) bool {
+	inst, ok := u.instructionAt(pc)
+	return ok && pc%16 != 0 && (inst.Op == x86asm.NOP || inst.Op == x86asm.XCHG && inst.Args[0] == inst.Args[1])
 }
 
 // execute carries out what an instruction does to the registers and the stack.
