@@ -185,7 +185,15 @@ func (u *Unwinder) execute(r *route, inst *x86asm.Inst) (how course, target uint
 			}
 		}
 		return ends, 0
-	case x86asm.RET, x86asm.HLT, x86asm.UD2, x86asm.UD1, x86asm.IRET, x86asm.IRETD, x86asm.IRETQ, x86asm.LRET, x86asm.LJMP:
+	case x86asm.RET:
+		// A word that the route has put there: the instruction is a jump.
+		for _, s := range r.stored {
+			if s.addr == sp {
+				return ends, 0
+			}
+		}
+		return stops, 0
+	case x86asm.HLT, x86asm.UD2, x86asm.UD1, x86asm.IRET, x86asm.IRETD, x86asm.IRETQ, x86asm.LRET, x86asm.LJMP:
 		return stops, 0
 	case x86asm.INT:
 		if inst.Args[0] == x86asm.Imm(3) {
