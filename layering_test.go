@@ -84,6 +84,7 @@ var external = map[string][]string{
 	"image":            {"github.com/klauspost/compress", "github.com/ulikunitz/xz"},
 	"interp":           {"go.opentelemetry.io/ebpf-profiler", "github.com/cilium/ebpf"},
 	"symbols":          {"github.com/ianlancetaylor/demangle"},
+	"unwind":           {"golang.org/x/arch"},
 	"inspect/access":   {"golang.org/x/arch"},
 	"kernel/modfile":   {"github.com/klauspost/compress", "github.com/ulikunitz/xz"},
 }

@@ -15,7 +15,7 @@ import (
 	"procdump/victims/need"
 )
 
-// TestInspectForeign reads what lldb writes, in each of its styles. TestInspectStacks
+// TestInspectForeign reads what lldb writes, in each of its styles. TestInspectAgreement
 // does so for gdb's cores, TestHandlerStacks for the kernel's.
 func TestInspectForeign(t *testing.T) {
 	need.Root(t)

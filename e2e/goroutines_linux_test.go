@@ -189,15 +189,15 @@ func goroutinePrograms(t testing.TB) map[string]string {
 	return exes
 }
 
-// TestInspectGoroutines compares all goroutines of a program, on the process and
-// in its dumps, with what its own runtime writes: state, functions, lines, and
-// who began them.
-func TestInspectGoroutines(t *testing.T) {
-	need.Root(t)
+// inspectGoroutines compares all goroutines of a program, on the process and in
+// its dumps, with what its own runtime writes: state, functions, lines, and who
+// began them.
+func inspectGoroutines(t *testing.T, a *agreement) {
 	for name, exe := range goroutinePrograms(t) {
 		t.Run(name, func(t *testing.T) {
 			pid, ask := goroutinesVictim(t, exe)
 			want := readTraces(t, ask())
+			y := a.of("goroutines, "+name, "its runtime")
 			for _, target := range []string{strconv.Itoa(pid), dump(t, pid, spec{"-ma", "elf"}), dump(t, pid, spec{"-mp", "elf"}), dump(t, pid, spec{"-ma", "minidump"})} {
 				r := inspectReport(t, target)
 				if r.Goroutines == nil {
@@ -205,11 +205,13 @@ func TestInspectGoroutines(t *testing.T) {
 				}
 				got := r.Goroutines.traces()
 				frames := 0
+				y.looks++
 				for id, trace := range want {
 					if id == 1 { // it wrote the trace then and waits for a line now
 						continue
 					}
 					frames += len(trace)
+					count(y, fmt.Sprintf("(%s) goroutine %d", target, id), trace.entered(), got[id].entered(), sameText)
 					if !slices.Equal(trace.entered(), got[id].entered()) {
 						t.Errorf("%s: goroutine %d:\n got %q\nwant %q", target, id, got[id], trace)
 					}

@@ -104,24 +104,23 @@ func (r *inspected) stacks(t testing.TB) stacks {
 	return s
 }
 
-// TestInspectStacks compares the stacks of procdump inspect, on dumps of
-// procdump and of gdb and on the process itself, with gdb's on the live process.
-func TestInspectStacks(t *testing.T) {
-	need.Root(t)
-	need.Tool(t, "gdb")
+// inspectStacks compares the stacks of procdump inspect, on dumps of procdump and
+// of gdb and on the process itself, with gdb's on the live process.
+func inspectStacks(t *testing.T, a *agreement) {
 	all := append(stackVictims(), stackVictim{name: "altstack-i386", victim: "altstack@i386", threads: 1, chains: []string{"<provoke<outer<main<"}})
 	for _, s := range all {
 		if s.live != nil {
-			continue // gdb guesses, too: TestInspectRuntimes
+			continue // gdb guesses, too: inspectRuntimes
 		}
 		t.Run(s.name, func(t *testing.T) {
 			v := victims.StartSpec(t, s.spec(t))
 			freeze(t, v)
 			live := gdbLive(t, v.PID, v.Exe)
 			wantChains(t, s, live)
+			y := a.of(s.name, "gdb")
 			check := func(who, target string) {
 				t.Helper()
-				compare(t, "inspect of "+who, live, inspectReport(t, target).stacks(t), rule{})
+				y.compare(t, "inspect of "+who, live, inspectReport(t, target).stacks(t))
 				awaitState(t, v, 'T')
 			}
 			check("the process", strconv.Itoa(v.PID))
@@ -222,12 +221,9 @@ func knownPart(frames []frame) (out []frame) {
 	return out
 }
 
-// TestInspectRuntimes compares the stacks of programs with a runtime of their
-// own, up to where gdb guesses: below code that was generated, and where Go
-// changes stacks.
-func TestInspectRuntimes(t *testing.T) {
-	need.Root(t)
-	need.Tool(t, "gdb")
+// inspectRuntimes compares the stacks of programs with a runtime of their own, up
+// to where gdb guesses: below code that was generated, and where Go changes stacks.
+func inspectRuntimes(t *testing.T, a *agreement) {
 	for _, s := range stackVictims() {
 		if s.live == nil {
 			continue
@@ -238,18 +234,22 @@ func TestInspectRuntimes(t *testing.T) {
 				settle(t, v)
 			}
 			freeze(t, v)
-			want, all := stacks{}, 0
+			want, all, lost := stacks{}, 0, 0
 			for tid, frames := range gdbLive(t, v.PID, v.Exe) {
 				want[tid] = knownPart(frames)
 				all += len(want[tid])
+				lost += len(frames) - len(want[tid])
 			}
+			y := a.of(s.name, "gdb")
 			for _, target := range []string{strconv.Itoa(v.PID), dump(t, v.PID, spec{"-mm", "elf"}), dump(t, v.PID, spec{"-ma", "minidump"})} {
 				got := inspectReport(t, target).stacks(t)
 				awaitState(t, v, 'T')
 				sure, compared := stacks{}, stacks{}
 				n := 0
+				y.lost += lost
 				for tid, frames := range want {
 					g := got[tid][:min(len(got[tid]), len(frames))]
+					got[tid] = g
 					for i, f := range g {
 						if !f.sure {
 							g = g[:i]
@@ -260,6 +260,7 @@ func TestInspectRuntimes(t *testing.T) {
 					n += len(g)
 				}
 				compare(t, "inspect of "+target, compared, sure, rule{})
+				y.stacksOf(target, want, got)
 				t.Logf("%s: %d of gdb's %d frames are sure", target, n, all)
 				if n*100 < all*95 {
 					t.Errorf("%s: only %d of gdb's %d frames are sure", target, n, all)

@@ -133,12 +133,11 @@ func (r *inspected) lines() []string {
 	return all
 }
 
-// TestInspectInlined compares functions and lines, inlined ones among them, with
-// gdb's, for a program with debug information and for ones that have it beside
+// inspectInlined compares functions and lines, inlined ones among them, with gdb's,
+// for an optimised program with debug information and for ones that have it beside
 // them, only symbols, or nothing.
-func TestInspectInlined(t *testing.T) {
-	need.Root(t)
-	for _, tool := range []string{"gdb", "objcopy", "strip", "nm", "xz"} {
+func inspectInlined(t *testing.T, a *agreement) {
+	for _, tool := range []string{"objcopy", "strip", "nm", "xz"} {
 		need.Tool(t, tool)
 	}
 	exe := explained(t)
@@ -161,9 +160,16 @@ func TestInspectInlined(t *testing.T) {
 			t.Errorf("%s:\n got %q\nwant %q", who, got, want)
 		}
 	}
-	same(t, "process", inspectReport(t, strconv.Itoa(pid)).lines(), want)
-	same(t, "mini dump", inspectReport(t, dump(t, pid, spec{"-mm", "elf"})).lines(), want)
-	same(t, "minidump", inspectReport(t, dump(t, pid, spec{"-mm", "minidump"})).lines(), want)
+	live := gdbLive(t, pid, exe)
+	frames, lines := a.of("C++, -O2, no frame pointer", "gdb"), a.of("C++, inlined functions", "gdb")
+	for who, target := range map[string]string{"process": strconv.Itoa(pid), "mini dump": dump(t, pid, spec{"-mm", "elf"}),
+		"minidump": dump(t, pid, spec{"-mm", "minidump"})} {
+		r := inspectReport(t, target)
+		same(t, who, r.lines(), want)
+		lines.looks++
+		count(lines, who, aliased(want), aliased(r.lines()), sameText)
+		frames.compare(t, who, live, r.stacks(t))
+	}
 
 	dir := filepath.Dir(exe)
 	debug := filepath.Join(dir, "explain.debug")

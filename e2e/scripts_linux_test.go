@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -51,10 +52,10 @@ func waitingScript(t testing.TB, args ...string) (pid int, frames []string) {
 	return 0, nil
 }
 
-// TestInspectScripts compares the functions and lines of scripts, on the process
-// and in its dump, with what the program itself says of its stack.
-func TestInspectScripts(t *testing.T) {
-	need.Root(t)
+// inspectScripts compares the functions and lines of scripts, on the process and in
+// its dump, with what the program itself says of its stack; the native frames with
+// gdb's, where inspectRuntimes has no such program.
+func inspectScripts(t *testing.T, a *agreement) {
 	for language, args := range map[string][]string{
 		"python": {"/usr/bin/python3", "testdata/scripts/deep.py"}, "php": {"php", "testdata/scripts/deep.php"},
 		"ruby": {"ruby", "testdata/scripts/deep.rb"}, "perl": {"perl", "testdata/scripts/deep.pl"},
@@ -65,9 +66,23 @@ func TestInspectScripts(t *testing.T) {
 			if len(want) < 5 {
 				t.Fatalf("the program says %q", want)
 			}
+			y, native := a.of(language+", script", "itself"), (*tally)(nil)
+			live := stacks{}
+			if language == "php" || language == "ruby" || language == "perl" {
+				native = a.of(language, "gdb")
+				exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+				if err != nil {
+					t.Fatal(err)
+				}
+				live = gdbLive(t, pid, exe)
+			}
 			for _, target := range []string{strconv.Itoa(pid), dump(t, pid, spec{"-ma", "elf"}), dump(t, pid, spec{"-ma", "minidump"})} {
 				r := inspectReport(t, target)
+				if native != nil {
+					native.compare(t, target, live, r.stacks(t))
+				}
 				found := false
+				y.looks++
 				var all [][]string
 				for _, g := range r.Groups {
 					var got []string
@@ -79,6 +94,7 @@ func TestInspectScripts(t *testing.T) {
 					i := slices.Index(got, want[0])
 					if i > 0 && scriptName(strings.Fields(got[i-1])[0]) == "inner" && len(got)-i >= len(want) && slices.Equal(got[i:i+len(want)], want) {
 						found = true
+						count(y, "("+target+")", want, got[i:i+len(want)], sameText)
 						// Native frames are there on both sides, and the stack is whole.
 						if first, last := g.Frames[0], g.Frames[len(g.Frames)-1]; first.Language != "" || last.Language != "" || !g.Complete {
 							t.Errorf("%s: from %+v to %+v, %q", target, first, last, g.End)
@@ -89,6 +105,7 @@ func TestInspectScripts(t *testing.T) {
 					}
 				}
 				if !found {
+					count(y, "("+target+")", want, nil, sameText)
 					t.Errorf("%s: no stack has\n %q, but\n %q\n %q", target, want, all, r.Warnings)
 				}
 			}

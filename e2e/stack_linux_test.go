@@ -28,6 +28,7 @@ var (
 	cloneSuffix   = regexp.MustCompile(`(\.(cold|isra|part|constprop|lto_priv|llvm)(\.\d+)*| \[clone [^\]]*\])+$`)
 	literalSuffix = regexp.MustCompile(`\b(\d+)(ul|u|l)\b`)
 	lambda        = regexp.MustCompile(`\{lambda\([^()]*\)#\d+\}|<lambda\([^()]*\)>`)
+	ofScope       = regexp.MustCompile(`([\w>])\([^()]*\)::`)
 	abiTag        = regexp.MustCompile(`\[abi:[^\]]*\]`)
 )
 
@@ -49,6 +50,7 @@ func normal(name string) string {
 	}
 	name = literalSuffix.ReplaceAllString(name, "$1")
 	name = strings.ReplaceAll(lambda.ReplaceAllString(name, "<lambda>"), "()::", "::")
+	name = ofScope.ReplaceAllString(name, "$1::")
 	return strings.ReplaceAll(withoutResult(name), " ", "")
 }
 
@@ -210,18 +212,20 @@ func difference(want, got []frame) string {
 
 func TestNormalNames(t *testing.T) {
 	for in, want := range map[string]string{
-		"":                                     unknown,
-		"main":                                 "main",
-		"__libc_start_main@@GLIBC_2.34":        "__libc_start_main",
-		"foo.cold":                             "foo",
-		"foo.isra.0.cold":                      "foo",
-		"foo [clone .part.1]":                  "foo",
-		"victim::Tower<8u>::climb(unsigned)":   "victim::Tower<8>::climb",
-		"a::b(int, c<d(*)(e)>) const":          "a::b",
-		"operator()":                           "operator()",
-		"x::operator()(int) const":             "x::operator()",
-		"std::thread::_Invoker<a>::operator()": "std::thread::_Invoker<a>::operator()",
-		"main.(*T).f":                          "main.(*T).f",
+		"":                                      unknown,
+		"main":                                  "main",
+		"__libc_start_main@@GLIBC_2.34":         "__libc_start_main",
+		"foo.cold":                              "foo",
+		"foo.isra.0.cold":                       "foo",
+		"foo [clone .part.1]":                   "foo",
+		"victim::Tower<8u>::climb(unsigned)":    "victim::Tower<8>::climb",
+		"a::b(int, c<d(*)(e)>) const":           "a::b",
+		"operator()":                            "operator()",
+		"x::operator()(int) const":              "x::operator()",
+		"std::thread::_Invoker<a>::operator()":  "std::thread::_Invoker<a>::operator()",
+		"a<main(int, char**)::{lambda()#1}>::b": "a<main::<lambda>>::b",
+		"(anonymous namespace)::f(int)":         "(anonymousnamespace)::f",
+		"main.(*T).f":                           "main.(*T).f",
 	} {
 		if got := normal(in); got != want {
 			t.Errorf("normal(%q) = %q, want %q", in, got, want)

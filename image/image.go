@@ -162,6 +162,7 @@ func (o *once[T]) get(find func() T) T {
 // header is what an image's program headers say.
 type header struct {
 	bias  uint64 // added to an address in the file it gives the one in memory
+	entry uint64 // in memory
 	progs []elf.ProgHeader
 }
 
@@ -171,7 +172,7 @@ func (im *Image) headers() *header {
 	return im.header.get(func() *header {
 		if mem := im.set.p.Memory; mem != nil {
 			if h, err := elfimage.Read(mem, im.Module.Addr); err == nil {
-				return &header{h.Bias, h.Phdrs}
+				return &header{h.Bias, h.Entry, h.Phdrs}
 			}
 		}
 		f := im.File()
@@ -186,6 +187,7 @@ func (im *Image) headers() *header {
 			}
 			h.progs = append(h.progs, p.ProgHeader)
 		}
+		h.entry = f.elf.Entry + h.bias
 		return h
 	})
 }
@@ -198,6 +200,16 @@ func (im *Image) Bias() (uint64, bool) {
 		return 0, false
 	}
 	return h.bias, true
+}
+
+// Entry returns where in memory a program or the dynamic linker begins; false: it
+// is not known, or the image is neither.
+func (im *Image) Entry() (uint64, bool) {
+	h := im.headers()
+	if h == nil || h.entry == h.bias {
+		return 0, false
+	}
+	return h.entry, true
 }
 
 // Segment returns where in memory the first segment of that type lies.
@@ -291,7 +303,10 @@ func (im *Image) differs(f *File) string {
 	m := im.Module
 	switch {
 	case m.BuildID != nil:
-		if !bytes.Equal(m.BuildID, f.BuildID) {
+		// Of a file without a build id minidumps have the hash of its code in that
+		// place.
+		coded := f.BuildID == nil && bytes.Equal(m.BuildID, elfimage.TextHash(f.r))
+		if !coded && !bytes.Equal(m.BuildID, f.BuildID) {
 			return fmt.Sprintf("the file has another build id (%x) than what was mapped (%x)", f.BuildID, m.BuildID)
 		}
 		return ""

@@ -105,6 +105,20 @@ func TestFileFits(t *testing.T) {
 	}
 }
 
+// TestFileWithoutBuildID: minidumps have the hash of its code instead.
+func TestFileWithoutBuildID(t *testing.T) {
+	b := small(t)
+	b = bytes.Replace(b, []byte("\x14\x00\x00\x00\x03\x00\x00\x00GNU"), []byte("\x14\x00\x00\x00\x09\x00\x00\x00GNU"), 1)
+	hash := elfimage.TextHash(bytes.NewReader(b))
+	for want, id := range map[bool][]byte{true: hash, false: append([]byte{hash[0] + 1}, hash[1:]...)} {
+		s, p := mapped(t, write(t, filepath.Join(t.TempDir(), "small"), b), Options{})
+		p.Modules[0].BuildID = id
+		if f := s.All()[0].File(); (f != nil) != want || f != nil && f.BuildID != nil {
+			t.Errorf("%x: file %v, warnings %q", id, f, s.Warnings())
+		}
+	}
+}
+
 // TestNoFile: what is no regular file is not opened, and what is no ELF file
 // is said.
 func TestNoFile(t *testing.T) {

@@ -178,7 +178,7 @@ type Frame struct {
 	Inlined  bool   `json:"inlined,omitempty"`
 	Signal   bool   `json:"signal,omitempty"` // here a signal handler was called
 	// How is what the frame was found by: "registers", "cfi", "go", "signal",
-	// "call", "link-register", "frame-pointer", "scan", "runtime".
+	// "call", "link-register", "code", "frame-pointer", "scan", "runtime".
 	How string `json:"how"`
 	// Guess tells that the frame may be none.
 	Guess bool `json:"guess,omitempty"`

@@ -27,6 +27,9 @@ func (u *Unwinder) guess(cur *walk, why ending) (walk, ending) {
 	if fp, ok := cur.get(uint64(u.m.fp)); u.m.link != 0 && ok && fp == 0 && !cur.link {
 		return walk{}, outermost
 	}
+	if next, end, ok := u.ahead(cur); ok {
+		return next, end
+	}
 	next, ok := u.framePointer(cur, sp)
 	switch {
 	case ok && next.pc == 0:
@@ -54,6 +57,17 @@ func (u *Unwinder) scan(cur *walk, sp uint64, why ending) (walk, ending) {
 		}
 		if ret = u.plain(ret); u.returns(ret) {
 			next := u.guessed(cur, ret, at+word, ByScan)
+			if hardware[u.p.Machine()] != nil && u.set.Find(cur.frame.CodePC()) != nil {
+				caller, denied := u.entered(cur, ret, at)
+				if denied {
+					continue
+				}
+				if caller != nil {
+					caller.set(u.m.sp, at+word)
+					caller.pc = ret
+					next.registers, next.frame.How = *caller, ByCode
+				}
+			}
 			u.recordBelow(&next, at)
 			return next, goesOn
 		}

@@ -6,8 +6,9 @@
 // the file that was mapped, from Breakpad's symbol file or from its debug
 // information, through signal handlers and the vdso; by the table of Go's runtime
 // in Go's code; by the tables of functions of Windows images; and, where all this
-// is missing, by frame pointers and at last by whatever on the stack looks like a
-// return address. Frames found in the latter ways are marked.
+// is missing, by what the code goes on to do, by frame pointers and at last by
+// whatever on the stack looks like a return address. Frames found in the latter
+// ways are marked.
 //
 // Stacks of amd64, i386 and arm64 threads are known. An Unwinder is for one
 // goroutine at a time. Whatever the dump holds, it ends in bounded time.
@@ -33,6 +34,7 @@ const (
 	ByContext                 // the registers that the kernel saved when it called a signal handler
 	ByCall                    // the return address of a call to where no code is
 	ByLink                    // the link register, after a call of what seems to be this function
+	ByCode                    // what the code does up to its return instruction
 	ByFramePointer            // the chain of frame pointers
 	ByScan                    // it looked like a return address
 	ByRuntime                 // the data of what runs a script
@@ -40,7 +42,7 @@ const (
 
 // String returns a word for who reads a report.
 func (h How) String() string {
-	return [...]string{"registers", "cfi", "go", "pe", "signal", "call", "link-register", "frame-pointer", "scan", "runtime"}[h]
+	return [...]string{"registers", "cfi", "go", "pe", "signal", "call", "link-register", "code", "frame-pointer", "scan", "runtime"}[h]
 }
 
 // Guess tells whether the frame may be none.
@@ -98,8 +100,9 @@ type Unwinder struct {
 	m      *machine
 	tables map[*image.Image]*tables
 	rows   map[uint64]*row // by address; nil: no call frame information
-	work   int             // what was spent of maxWork
-	auth   uint64          // bits of an address that may be a pointer authentication code
+	ways   map[way]entrance
+	work   int    // what was spent of maxWork
+	auth   uint64 // bits of an address that may be a pointer authentication code
 }
 
 // maxWork bounds how much an Unwinder does for all stacks together: words that
@@ -125,7 +128,7 @@ func New(p *snapshot.Process, set *image.Set) (*Unwinder, error) {
 	if m == nil {
 		return nil, fmt.Errorf("find stacks of %v threads: %w", p.Machine(), errUnsupported)
 	}
-	u := &Unwinder{p: p, set: set, m: m, tables: map[*image.Image]*tables{}, rows: map[uint64]*row{}}
+	u := &Unwinder{p: p, set: set, m: m, tables: map[*image.Image]*tables{}, rows: map[uint64]*row{}, ways: map[way]entrance{}}
 	if p.Machine() == arch.ARM64 {
 		u.auth = authentication(p)
 	}

@@ -231,6 +231,10 @@ func FuzzStack(f *testing.F) {
 	f.Add(s.b, words(0x900010, 0x900020, 0x401035, 0, 0), uint64(0x900004), uint64(testStack), byte(arch.AMD64))
 	f.Add(s.b, words(testStack+16, 0x900012, testStack+64, 0x900012), uint64(0x900044), uint64(testStack), byte(arch.I386))
 	f.Add(s.b, words(testStack+16, 0x900012, 0, 0), uint64(0x900044), uint64(testStack), byte(arch.ARM64))
+	// The same bytes as code without tables.
+	f.Add(aheadCode(), words(0, 0xb, 0xa00025, 0), uint64(0xa00007), uint64(testStack), byte(arch.AMD64))
+	f.Add(aheadCode(), words(0xa00045, 0xb, 0xc, 0xa000c5, 0), uint64(0xa000aa), uint64(testStack), byte(arch.AMD64))
+	f.Add(aheadCode(), words(0xb00000000, 0xa00025), uint64(0xa00007), uint64(testStack), byte(arch.I386))
 	f.Fuzz(func(t *testing.T, frames, stack []byte, pc, sp uint64, machine byte) {
 		u, p := processOf(t, "")
 		m := arch.Machine(machine)
@@ -242,7 +246,8 @@ func FuzzStack(f *testing.F) {
 			u.auth = authentication(p)
 		}
 		p.Memory = memory{testStack: stack, 0x900000: append(bytes.Clone(code), armCode()...), 0xa00000: frames}
-		p.Modules = append(p.Modules, snapshot.Module{Range: snapshot.Range{Addr: 0x900000, Size: 0x1000}})
+		p.Modules = append(p.Modules, snapshot.Module{Range: snapshot.Range{Addr: 0x900000, Size: 0x1000}},
+			snapshot.Module{Range: snapshot.Range{Addr: 0xa00000, Size: 0x1000}})
 		u.set = image.NewSet(p, image.Options{})
 		defer u.set.Close()
 		x := section{read: u.read, spend: u.spend, eh: true, word: u.m.word}

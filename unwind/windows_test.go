@@ -119,7 +119,7 @@ func TestWindowsSteps(t *testing.T) {
 			got = append(got, f.PC)
 			// The function by which gcc's programs make large frames has no entry.
 			_, _, none := x.Function(uint32(i.pc() - base))
-			if k > 0 && f.How != ByPE && !(k == 1 && f.How == ByScan && none) {
+			if k > 0 && f.How != ByPE && !(k == 1 && f.How == ByCode && none) {
 				t.Errorf("step %d: frame %d was found by %v", n, k, f.How)
 			}
 		}

@@ -27,6 +27,18 @@ var variants = map[string][]string{
 	"static":     {"-static", "-no-pie", "-fno-PIE"},
 	"static-pie": {"-static-pie", "-fPIE"},
 	"i386":       {"-m32", "-pie", "-fPIE"},
+	// With musl in the place of the GNU C library. Debian's has no call frame
+	// information of its own code.
+	"musl":        {"-pie", "-fPIE"},
+	"musl-static": {"-static", "-no-pie", "-fno-PIE"},
+}
+
+// compiler is what builds a C program's variant.
+func compiler(variant string) string {
+	if strings.HasPrefix(variant, "musl") {
+		return "musl-gcc"
+	}
+	return "gcc"
 }
 
 // recipe is how a program is made and run.
@@ -49,6 +61,9 @@ func recipeOf(name string) (recipe, error) {
 	direct := func(_, out string) []string { return []string{out} }
 	switch base {
 	case "cpp":
+		if compiler(variant) != "gcc" {
+			return recipe{}, fmt.Errorf("victim %s: there is no C++ library for it", name)
+		}
 		src := "cpp/templates.cc"
 		return recipe{[]string{"g++"}, []string{src}, func(dir, out string) []string {
 			return join([]string{"g++"}, cppFlags, flags, []string{"-o", out, filepath.Join(dir, src)})
@@ -64,9 +79,9 @@ func recipeOf(name string) (recipe, error) {
 	case "java":
 		return script("java", "java/Threads.java"), nil
 	}
-	src := "c/" + base + ".c"
-	return recipe{[]string{"gcc"}, []string{src, "c/victim.h", "c/sha256.h"}, func(dir, out string) []string {
-		return join([]string{"gcc"}, cFlags, flags, []string{"-o", out, filepath.Join(dir, src), "-lrt"})
+	src, cc := "c/"+base+".c", compiler(variant)
+	return recipe{[]string{cc}, []string{src, "c/victim.h", "c/sha256.h"}, func(dir, out string) []string {
+		return join([]string{cc}, cFlags, flags, []string{"-o", out, filepath.Join(dir, src), "-lrt"})
 	}, direct}, nil
 }
 

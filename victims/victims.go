@@ -32,9 +32,10 @@ const Timeout = 60 * time.Second
 // Spec says which victim to start and how.
 type Spec struct {
 	// Name is the program, with an optional variant after "@": "threads",
-	// "threads@static", "threads@static-pie", "threads@i386", "cpp",
-	// "goroutines", "python", "java", "node". C programs are the files of
-	// victims/c; each can be built in each variant.
+	// "threads@static", "threads@static-pie", "threads@i386", "threads@musl",
+	// "threads@musl-static", "cpp", "goroutines", "python", "java", "node". C
+	// programs are the files of victims/c; each can be built in each variant, but
+	// some need the GNU C library.
 	Name string
 	Args []string
 	Env  []string // added to the environment

@@ -55,7 +55,7 @@ func TestEveryProgramStarts(t *testing.T) {
 			})
 		}
 	}
-	for _, name := range []string{"cpp", "goroutines", "python", "java", "node"} {
+	for _, name := range []string{"threads@musl", "threads@musl-static", "altstack@musl", "cpp", "goroutines", "python", "java", "node"} {
 		t.Run(name, func(t *testing.T) { victims.Start(t, name) })
 	}
 }
