@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -153,4 +154,12 @@ func (t *Target) namespaceInit() int {
 		pid, err = strconv.Atoi(statusField(b, "PPid"))
 	}
 	return 0
+}
+
+// tellsRseq tells whether a kernel of this release has
+// PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13), if it has rseq(2).
+func tellsRseq(release string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err == nil && (major > 5 || major == 5 && minor >= 13)
 }

@@ -30,6 +30,9 @@ type Thread struct {
 	Room, RoomSize uint64
 	Options        int // the thread's ptrace options
 
+	// TellsRseq says that the kernel is one that tells of restartable sequences,
+	// Linux 5.13, unless it has none.
+	TellsRseq bool
 	// Ready tells whether the thread has a processor, or waits for one.
 	Ready func() bool
 }

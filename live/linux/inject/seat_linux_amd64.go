@@ -78,11 +78,21 @@ func (s *Seat) fit() error {
 	if n, err := ptrace.Regset(tid, arch.NT_X86_SHSTK, make([]byte, 64)); err == nil && n > 0 {
 		return refuse("it has a shadow stack")
 	}
-	if int64(s.regs[regOrigRAX]) >= 0 {
+	return s.noSequence(ptrace.RseqArea(tid))
+}
+
+// noSequence refuses a thread that stands in a restartable sequence, which would
+// not be told that the thread was elsewhere meanwhile. area is where its struct
+// rseq is; err says that the kernel does not tell.
+func (s *Seat) noSequence(area uint64, err error) error {
+	switch {
+	case int64(s.regs[regOrigRAX]) >= 0:
 		return nil // in a system call, and so in no restartable sequence
-	}
-	area, err := ptrace.RseqArea(tid)
-	if err != nil || area == 0 {
+	case errors.Is(err, syscall.ESRCH):
+		return ErrGone
+	case err != nil && !s.th.TellsRseq:
+		return refuse("it may stand in a restartable sequence, which this kernel does not tell (Linux 5.13)")
+	case err != nil || area == 0:
 		return nil
 	}
 	// struct rseq (rseq(2)): two words of 32 bits, then the address of the
