@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
-	"time"
 
 	"procdump/arch"
 	"procdump/internal/sys/procmem"
@@ -301,94 +300,4 @@ func (s *Stopped) keepRest(k *kept, o CloneOptions) error {
 	}
 	k.sort()
 	return nil
-}
-
-// discardCopy ends a copy that is of no use, while the process still stands. It
-// runs on the thread that traces it.
-func (s *Stopped) discardCopy() {
-	if s.copy == nil {
-		return
-	}
-	c := s.copy
-	s.copy = nil
-	inject.End(c.PID)
-	if c.Own {
-		_ = s.collect(c)
-	}
-}
-
-// dropCopy ends the copy when the dump is done and the process runs on.
-func (s *Stopped) dropCopy() {
-	if s.copy == nil {
-		return
-	}
-	s.holder.do(func() {
-		inject.End(s.copy.PID)
-		if s.copy.Own {
-			s.collectLater(s.copy)
-		}
-	})
-}
-
-// collectWithin is how long one tries to find the process in a state in which it
-// can be made to take a clone away.
-const collectWithin = time.Second
-
-// collectLater stops one thread once more, for less than a millisecond.
-func (s *Stopped) collectLater(c *inject.Copy) {
-	for begin := time.Now(); time.Since(begin) < collectWithin; ptrace.Nap(10 * time.Millisecond) {
-		held, lost, err := interruptOne(s.target.PID)
-		if errors.Is(err, ErrGone) {
-			return // and everything of it
-		}
-		s.held = held
-		if len(held) == 0 || lost > 0 {
-			continue
-		}
-		err = s.collect(c)
-		release(held)
-		if err == nil {
-			return
-		}
-	}
-}
-
-// interruptOne stops a process's first thread.
-func interruptOne(pid int) (held []stopped, lost int, err error) {
-	ok, err := seize(pid, pid, 0)
-	switch {
-	case err != nil:
-		return nil, 0, err // somebody else traces it
-	case !ok:
-		return nil, 0, ErrGone
-	}
-	_ = ptrace.Interrupt(pid)
-	for begin := time.Now(); time.Since(begin) < collectWithin; ptrace.Nap(20 * time.Microsecond) {
-		switch st, err := ptrace.Wait(pid); {
-		case err != nil || st.Gone:
-			return nil, 0, ErrGone
-		case st.Stopped:
-			return []stopped{{pid, st.Signal}}, 0, nil
-		}
-	}
-	return nil, 1, nil
-}
-
-// collect makes the process take a clone that has ended away. The threads of
-// held stand.
-func (s *Stopped) collect(c *inject.Copy) error {
-	text, err := os.ReadFile(procPath(s.target.PID, "maps"))
-	if err != nil {
-		return err
-	}
-	regions, err := parseMaps(text)
-	if err != nil {
-		return err
-	}
-	seat, _, err := s.sit(s.room(regions))
-	if err != nil {
-		return err
-	}
-	err = seat.Collect(c)
-	return errors.Join(err, seat.Leave())
 }

@@ -338,12 +338,20 @@ func killedAt(t *testing.T, strace, test, call string, n, pid int) bool {
 }
 
 // TestCloneOfSubreaper clones a process that orphans go to: it must be made to
-// take the clone away itself.
+// take the clone away itself, by another thread if the first one has exited.
 func TestCloneOfSubreaper(t *testing.T) {
 	for _, variant := range []string{"", "i386"} {
-		for _, state := range []string{"read", "nothing", "epoll"} {
+		for _, state := range []string{"read", "nothing", "epoll", "read leaderless", "nothing leaderless"} {
 			t.Run(variant+state, func(t *testing.T) {
-				b := startProgram(t, "blocked", variant, state, "subreaper")
+				waits, leaderless := strings.CutSuffix(state, " leaderless")
+				args := []string{waits, "subreaper"}
+				if leaderless {
+					args = append(args, "leaderless")
+				}
+				b := startProgram(t, "blocked", variant, args...)
+				if leaderless {
+					eventually(t, "its first thread has exited", func() bool { return ended(b.pid, b.pid) })
+				}
 				for range 3 {
 					s := cloned(t, b.pid)
 					if !s.copy.Own {
