@@ -175,7 +175,7 @@ func refused(err error) error {
 func (s *Stopped) thread(tid int, room snapshot.Range) inject.Thread {
 	c := s.target.clone
 	return inject.Thread{TID: tid, Machine: c.machine, Site: c.site, Room: room.Addr, RoomSize: room.Size, Options: s.holder.options(),
-		TellsRseq: tellsRseq(s.target.base.System.Release),
+		TellsRseq: tellsRseq(s.target.base.System.Release), Tracees: tracees,
 		Ready: func() bool {
 			st, err := readStat(procPath(s.target.PID, "task", strconv.Itoa(tid), "stat"))
 			return err == nil && st.state == 'R'

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -113,4 +114,19 @@ func (s *Stopped) collect(c *inject.Copy) error {
 	}
 	err = seat.Collect(c)
 	return errors.Join(err, seat.Leave())
+}
+
+// tracees lists the processes whose first thread the calling thread traces.
+func tracees() (pids []int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	tracer := syscall.Gettid()
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && tracerOf(pid) == tracer {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

@@ -35,6 +35,8 @@ type Thread struct {
 	TellsRseq bool
 	// Ready tells whether the thread has a processor, or waits for one.
 	Ready func() bool
+	// Tracees lists the processes that the calling thread traces.
+	Tracees func() []int
 }
 
 // RoomFor is how many bytes of room a thread of most machines needs.
