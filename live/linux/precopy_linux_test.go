@@ -374,3 +374,30 @@ func TestNoPreCopy(t *testing.T) {
 		})
 	}
 }
+
+// TestPreCopyOfMissed: a process of which a thread did not stop after a pre-copy
+// has its memory to itself as soon as that is known.
+func TestPreCopyOfMissed(t *testing.T) {
+	v := startProgram(t, "blocked", "", "nothing")
+	for _, noRoom := range []string{"", "the test wants none"} {
+		target, o := copied(t, v.pid)
+		s, err := target.Stop(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Process.Info.MissedThreads = []snapshot.MissedThread{{TID: v.pid, State: "D", Why: "the test says so"}}
+		o.NoRoom = noRoom
+		var no *NoClone
+		if err := s.Clone(o); !errors.As(err, &no) {
+			t.Errorf("error %v, method %q", err, s.Process.Info.Method)
+		}
+		checkUntracked(t, v.pid)
+		if target.precopy.fault != nil || target.precopy.store.direct != nil {
+			t.Error("what a pre-copy needs is still open")
+		}
+		if st, err := target.precopy.store.file.Stat(); err != nil || st.Size() > 0 {
+			t.Errorf("it still takes %d bytes of the disk, %v", st.Size(), err)
+		}
+		s.Resume()
+	}
+}

@@ -17,8 +17,11 @@ import (
 // An error that is a *NoClone says why there is none, and the process stands as
 // before. Options.Clone must have been set.
 func (s *Stopped) Clone(o CloneOptions) error {
+	if s.target != nil && len(s.Process.Info.MissedThreads) > 0 {
+		s.target.precopy.discard() // what such a thread writes to is not known
+	}
 	switch {
-	case s.target != nil && s.target.precopy != nil && len(s.Process.Info.MissedThreads) == 0:
+	case s.target != nil && s.target.precopy.usable():
 	case o.NoRoom != "":
 		return noClone("%s", o.NoRoom)
 	default:

@@ -92,6 +92,7 @@ func (t *Target) complete(s *Stopped, lost []missed) (*Stopped, error) {
 			if s.fresh != nil {
 				s.fresh.Close()
 			}
+			t.precopy.discard()
 			s.fresh, t = fresh, fresh
 		}
 	}
