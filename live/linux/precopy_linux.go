@@ -138,6 +138,10 @@ func (t *Target) opensDirect(fd int) bool {
 
 // stopBriefly is Stop without a look at the threads.
 func (t *Target) stopBriefly(ctx context.Context) (*Stopped, error) {
+	return t.untilFree(ctx, func() (*Stopped, error) { return t.stopOnce(ctx) })
+}
+
+func (t *Target) stopOnce(ctx context.Context) (*Stopped, error) {
 	base := t.base
 	tracer := newTracer()
 	s := &Stopped{holder: tracer, Process: &base, target: t}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"procdump/snapshot"
 	"procdump/snapshot/snapshottest"
@@ -399,5 +400,28 @@ func TestPreCopyOfMissed(t *testing.T) {
 			t.Errorf("it still takes %d bytes of the disk, %v", st.Size(), err)
 		}
 		s.Resume()
+	}
+}
+
+// TestPreCopyWaits: a pre-copy waits for another one who has the process stopped
+// for a dump.
+func TestPreCopyWaits(t *testing.T) {
+	v := startProgram(t, "blocked", "", "nothing")
+	s := stop(t, v.pid, Options{})
+	target, err := Open(v.pid, Options{Clone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	done := make(chan error)
+	go func() { done <- target.PreCopy(context.Background(), spooled(t), nil) }()
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	s.Resume()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
