@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -276,6 +277,69 @@ func TestCloneAndKillContainer(t *testing.T) {
 	need.Tool(t, "unshare")
 	v := victims.StartSpec(t, victims.Spec{Name: "dirty", Args: []string{"64"}, Wrap: container})
 	wantWholeAndKilled(t, v, "1", "clone")
+}
+
+// service puts a victim into a control group that is named as a service's, all of
+// which is killed when the victim ends, as systemd does (KillMode=mixed of
+// systemd.kill(5)).
+func service(t *testing.T, v *victims.Victim) {
+	t.Helper()
+	procs := namedGroup(t, fmt.Sprintf("procdump-test-%d.service", v.PID))
+	if err := os.WriteFile(procs, []byte(pidArg(v)), 0); err != nil {
+		t.Fatal(err)
+	}
+	killed := make(chan struct{})
+	t.Cleanup(func() { // before the group goes
+		v.Kill()
+		<-killed
+	})
+	go func() {
+		defer close(killed)
+		<-v.Exited()
+		b, _ := os.ReadFile(procs)
+		for _, f := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(f); err == nil && pid != os.Getpid() {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // ESRCH: it has ended
+			}
+		}
+	}()
+}
+
+// TestCloneAndKillService: a process of a service is killed when the dump is
+// written, for its clone would be killed with it.
+func TestCloneAndKillService(t *testing.T) {
+	need.Root(t)
+	v := victims.Start(t, "dirty", "64")
+	service(t, v)
+	wantWholeAndKilled(t, v, "1", "clone")
+}
+
+// TestCloneAtEndOfService: where a crash takes a clone along the process stands
+// until it is copied.
+func TestCloneAtEndOfService(t *testing.T) {
+	need.Root(t)
+	for _, c := range []struct {
+		service bool
+		method  string
+	}{{false, "clone"}, {true, "stop-and-copy"}} {
+		v := victims.Start(t, "trouble")
+		if c.service {
+			service(t, v)
+		}
+		w := watch(t, "-e", "-ma", "-r", pidArg(v), "FOLDER")
+		w.await("watching", 1)
+		tell(t, v, "alloc 64")
+		tell(t, v, "threads 3")
+		tell(t, v, "crash null")
+		w.await("complete", 1)
+		if code := w.end(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		p := readDump(t, w.events("complete")[0].Path)
+		if p.Info.Method != c.method {
+			t.Errorf("service %v: method %s %q, want %s", c.service, p.Info.Method, p.Info.Warnings, c.method)
+		}
+	}
 }
 
 // wantWholeAndKilled dumps a process with -r and -k: the dump is whole, made by

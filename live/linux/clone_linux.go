@@ -274,10 +274,18 @@ func (s *Stopped) ownInit() bool {
 }
 
 // Outlives tells whether what was made by Clone is there when the process is
-// killed. A clone is in its PID namespace, and is killed with the first process of
-// that (pid_namespaces(7)), which often ends when the one does that it was made for.
-func (s *Stopped) Outlives() bool {
-	return s.copy == nil || s.Process.Info.Namespaces["pid"] == machineNamespace
+// killed.
+func (s *Stopped) Outlives() bool { return s.copy == nil || !s.endsTogether() }
+
+// endsTogether tells whether a clone may be killed when the process ends. It is in
+// its PID namespace, and is killed with the first process of that
+// (pid_namespaces(7)), which often ends when the one does that it was made for. And
+// it is in its cgroup, all of which is killed at the end of a container that has
+// the machine's PID namespace, and of a service's main process: at once or after a
+// time limit (KillMode= of systemd.kill(5)).
+func (s *Stopped) endsTogether() bool {
+	p := s.Process
+	return p.Info.Namespaces["pid"] != machineNamespace || p.Info.Container != "" || inService(string(p.Texts["cgroup"]))
 }
 
 // keepRest copies what the clone does not have.

@@ -163,3 +163,24 @@ func tellsRseq(release string) bool {
 	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
 	return err == nil && (major > 5 || major == 5 && minor >= 13)
 }
+
+// inService tells whether a text such as "0::/system.slice/web.service/worker", a
+// line for each hierarchy (cgroups(7)), is of a process in a service of systemd.
+// Its units are services and scopes; the innermost one counts.
+func inService(cgroups string) bool {
+	for line := range strings.Lines(cgroups) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) < 3 || f[1] != "" && f[1] != "name=systemd" {
+			continue
+		}
+		folders := strings.Split(f[2], "/")
+		slices.Reverse(folders)
+		unit := func(name string) bool {
+			return strings.HasSuffix(name, ".service") || strings.HasSuffix(name, ".scope")
+		}
+		if i := slices.IndexFunc(folders, unit); i >= 0 && strings.HasSuffix(folders[i], ".service") {
+			return true
+		}
+	}
+	return false
+}

@@ -10,3 +10,23 @@ func TestTellsRseq(t *testing.T) {
 		}
 	}
 }
+
+func TestInService(t *testing.T) {
+	for text, want := range map[string]bool{
+		"0::/system.slice/web.service\n":                                       true,
+		"0::/system.slice/web.service/worker\n":                                true,
+		"0::/../web.service\n":                                                 true,
+		"0::/user.slice/user-0.slice/user@0.service/app.slice/a@1.service\n":   true,
+		"0::/user.slice/user-0.slice/user@0.service/app.slice/app-x-7.scope\n": false,
+		"0::/user.slice/user-0.slice/session-3.scope\n":                        false,
+		"4:memory:/a.service\n1:name=systemd:/system.slice/a.service\n0::/\n":  true,
+		"4:memory:/a.service\n1:name=systemd:/\n0::/\n":                        false,
+		"0::/system.slice/web.services\n":                                      false,
+		"0::/\n":                                                               false,
+		"":                                                                     false,
+	} {
+		if got := inService(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

@@ -24,6 +24,8 @@ func (s *Stopped) Clone(o CloneOptions) error {
 	case s.target != nil && s.target.precopy.usable():
 	case o.NoRoom != "":
 		return noClone("%s", o.NoRoom)
+	case s.event != nil && s.event.Unhandled && !o.Only && s.endsTogether():
+		return noClone("a signal is about to end it, and in a container or a service a clone may be killed then")
 	default:
 		return s.clone(o)
 	}
