@@ -395,28 +395,69 @@ func TestCloneAtSignal(t *testing.T) {
 	}
 }
 
+// theCopy waits for the clone of a victim, and returns its PID.
+func theCopy(t *testing.T, v *victims.Victim) int {
+	t.Helper()
+	for deadline := time.Now().Add(victims.Timeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if all := copies(t, v); len(all) == 1 {
+			pid, _, _ := strings.Cut(all[0], ":")
+			n, err := strconv.Atoi(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("there is no clone")
+	return 0
+}
+
 // TestAvoidedWhileBusy: with -a a signal that comes while the dump of another one
-// is written is let pass, and its thread does not wait.
+// is written is let pass, and its thread does not wait. That dump takes a minute,
+// unless its clone is killed.
 func TestAvoidedWhileBusy(t *testing.T) {
 	need.Root(t)
 	v := victims.Start(t, "trouble")
-	tell(t, v, "alloc 150")
-	tell(t, v, "threads 2")
-	tell(t, v, "handle 10")
-	w := watch(t, "-n", "2", "-sig", "USR1", "-ma", "-z", "-r", "-a", pidArg(v), "FOLDER")
+	v.Ask(t, "alloc 256")
+	v.Ask(t, "threads 2")
+	v.Ask(t, "handle 10")
+	w := watch(t, "-sig", "USR1", "-ma", "-z", "-r", "-a", "-throttle", "4", pidArg(v), "FOLDER")
 	w.await("watching", 1)
-	tell(t, v, "raise 10")
+	v.Ask(t, "raise 10")
 	w.await("initiated", 1)
-	tell(t, v, "raise 10") // the first one is being compressed
-	w.await("warning", 1)
-	w.await("complete", 1)
-	tell(t, v, "raise 10")
-	w.await("complete", 2)
-	if code := w.end(); code != 0 {
-		t.Errorf("exit code %d", code)
+	clone := theCopy(t, v)
+	if answer := v.Ask(t, "raise 10"); answer["handled"] != "2" {
+		t.Errorf("%s signals were handled, want 2", answer["handled"])
 	}
-	if e := w.events("warning"); len(e) != 1 || !strings.Contains(e[0].Message, "skipped (-a)") {
-		t.Errorf("warnings %+v", e)
+	w.await("warning", 1)
+	if n := len(w.events("complete")) + len(w.events("failed")); n > 0 {
+		t.Fatal("the dump is done: it was not busy")
+	}
+	v.Ask(t, "free 256")
+	if err := syscall.Kill(clone, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	w.await("failed", 1)
+	// The dump is over a moment after that is told.
+	deadline := time.Now().Add(victims.Timeout)
+	for len(w.events("initiated")) == 1 {
+		skipped := len(w.events("warning"))
+		v.Ask(t, "raise 10")
+		for len(w.events("initiated")) == 1 && len(w.events("warning")) == skipped {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing comes of another signal")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	w.await("complete", 1)
+	if code := w.end(); code != 1 {
+		t.Errorf("exit code %d, want 1 for the dump that failed", code)
+	}
+	for _, e := range w.events("warning") {
+		if !strings.Contains(e.Message, "skipped (-a)") {
+			t.Errorf("warning %q", e.Message)
+		}
 	}
 	wantNoCopy(t, v)
 }
@@ -443,18 +484,25 @@ func TestCloneOfContainer(t *testing.T) {
 }
 
 // TestKilledWithClone: procdump is killed while it writes from a clone, which
-// goes with it; the process is not even traced.
+// goes with it; the process is not even traced. The dump would take minutes.
 func TestKilledWithClone(t *testing.T) {
 	need.Root(t)
 	v := victims.Start(t, "dirty", "512")
 	for i := range 5 {
-		w := watch(t, "-ma", pidArg(v), "FOLDER")
+		w := watch(t, "-ma", "-throttle", "2", pidArg(v), "FOLDER")
 		w.await("initiated", 1)
-		time.Sleep(time.Duration(i) * 40 * time.Millisecond)
+		if i == 0 {
+			theCopy(t, v)
+		} else {
+			time.Sleep(time.Duration(i-1) * 40 * time.Millisecond)
+		}
 		if err := w.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		<-w.exited
+		if n := len(w.events("complete")); n > 0 {
+			t.Error("the dump was done before")
+		}
 		wantNoCopy(t, v)
 		wantAlive(t, v)
 		wantNoFile(t, w.folder)
