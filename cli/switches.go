@@ -135,7 +135,7 @@ var switches = []spec{
 	{name: "k", section: secWhen, set: on(func(o *Options) { o.Kill = true }),
 		help: "kill the process after its last dump (SIGKILL)",
 		more: "With -n 3 that is the third one. A process of which a dump is still to come, or failed, lives on. Where the dump is " +
-			"taken from a clone (-r) it is killed as soon as there is one, but in a container, which could end with it, when the dump is written."},
+			"taken from a clone (-r) it is killed as soon as there is one, but in a container or a service, with which the clone could end, when the dump is written."},
 	{name: "at", values: []string{"SEC"}, section: secWhen, set: setTimeLimit,
 		help: "give a dump up that takes longer than SEC seconds",
 		more: "What is read before the stop does not count; what is copied from a clone does. No file is left and the process runs on; " +

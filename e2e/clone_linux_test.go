@@ -253,48 +253,6 @@ func TestCloneRefused(t *testing.T) {
 	}
 }
 
-// TestCloneAndKill: with -k the process is killed as soon as there is a clone,
-// and the dump is whole even so.
-func TestCloneAndKill(t *testing.T) {
-	need.Root(t)
-	for _, name := range []string{"shm", "threads@i386"} {
-		t.Run(name, func(t *testing.T) {
-			var args []string
-			if name == "shm" {
-				args = []string{t.TempDir()}
-			}
-			v := victims.Start(t, name, args...)
-			wantWholeAndKilled(t, v, "1", "clone")
-		})
-	}
-}
-
-// TestCloneAndKillContainer: a process of a container is killed when the dump is
-// written, for its clone would be killed with the container's first process.
-func TestCloneAndKillContainer(t *testing.T) {
-	need.Root(t)
-	need.Tool(t, "unshare")
-	v := victims.StartSpec(t, victims.Spec{Name: "dirty", Args: []string{"64"}, Wrap: container})
-	wantWholeAndKilled(t, v, "1", "clone")
-}
-
-// wantWholeAndKilled dumps a process with -r and -k: the dump is whole, made by
-// the method, and the process is killed.
-func wantWholeAndKilled(t *testing.T, v *victims.Victim, how, method string) {
-	t.Helper()
-	want := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", "0"))
-	got := readDump(t, dump(t, v.PID, spec{"-ma", "elf"}, "-r", how, "-k"))
-	if got.Info.Method != method {
-		t.Errorf("method %q", got.Info.Method)
-	}
-	select {
-	case <-v.Exited():
-	case <-time.After(victims.Timeout):
-		t.Error("it was not killed")
-	}
-	sameDump(t, want, got)
-}
-
 // TestCloneAtSignal: what a trigger finds at a signal is cloned by another
 // thread, and the thread of the signal goes on at once.
 func TestCloneAtSignal(t *testing.T) {
@@ -331,28 +289,69 @@ func TestCloneAtSignal(t *testing.T) {
 	}
 }
 
+// theCopy waits for the clone of a victim, and returns its PID.
+func theCopy(t *testing.T, v *victims.Victim) int {
+	t.Helper()
+	for deadline := time.Now().Add(victims.Timeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if all := copies(t, v); len(all) == 1 {
+			pid, _, _ := strings.Cut(all[0], ":")
+			n, err := strconv.Atoi(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("there is no clone")
+	return 0
+}
+
 // TestAvoidedWhileBusy: with -a a signal that comes while the dump of another one
-// is written is let pass, and its thread does not wait.
+// is written is let pass, and its thread does not wait. That dump takes a minute,
+// unless its clone is killed.
 func TestAvoidedWhileBusy(t *testing.T) {
 	need.Root(t)
 	v := victims.Start(t, "trouble")
-	tell(t, v, "alloc 150")
-	tell(t, v, "threads 2")
-	tell(t, v, "handle 10")
-	w := watch(t, "-n", "2", "-sig", "USR1", "-ma", "-z", "-r", "-a", pidArg(v), "FOLDER")
+	v.Ask(t, "alloc 256")
+	v.Ask(t, "threads 2")
+	v.Ask(t, "handle 10")
+	w := watch(t, "-sig", "USR1", "-ma", "-z", "-r", "-a", "-throttle", "4", pidArg(v), "FOLDER")
 	w.await("watching", 1)
-	tell(t, v, "raise 10")
+	v.Ask(t, "raise 10")
 	w.await("initiated", 1)
-	tell(t, v, "raise 10") // the first one is being compressed
-	w.await("warning", 1)
-	w.await("complete", 1)
-	tell(t, v, "raise 10")
-	w.await("complete", 2)
-	if code := w.end(); code != 0 {
-		t.Errorf("exit code %d", code)
+	clone := theCopy(t, v)
+	if answer := v.Ask(t, "raise 10"); answer["handled"] != "2" {
+		t.Errorf("%s signals were handled, want 2", answer["handled"])
 	}
-	if e := w.events("warning"); len(e) != 1 || !strings.Contains(e[0].Message, "skipped (-a)") {
-		t.Errorf("warnings %+v", e)
+	w.await("warning", 1)
+	if n := len(w.events("complete")) + len(w.events("failed")); n > 0 {
+		t.Fatal("the dump is done: it was not busy")
+	}
+	v.Ask(t, "free 256")
+	if err := syscall.Kill(clone, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	w.await("failed", 1)
+	// The dump is over a moment after that is told.
+	deadline := time.Now().Add(victims.Timeout)
+	for len(w.events("initiated")) == 1 {
+		skipped := len(w.events("warning"))
+		v.Ask(t, "raise 10")
+		for len(w.events("initiated")) == 1 && len(w.events("warning")) == skipped {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing comes of another signal")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	w.await("complete", 1)
+	if code := w.end(); code != 1 {
+		t.Errorf("exit code %d, want 1 for the dump that failed", code)
+	}
+	for _, e := range w.events("warning") {
+		if !strings.Contains(e.Message, "skipped (-a)") {
+			t.Errorf("warning %q", e.Message)
+		}
 	}
 	wantNoCopy(t, v)
 }
@@ -375,28 +374,6 @@ func TestCloneOfContainer(t *testing.T) {
 		}
 		wantAlive(t, v)
 		wantNoCopy(t, v)
-	}
-}
-
-// TestKilledWithClone: procdump is killed while it writes from a clone, which
-// goes with it; the process is not even traced.
-func TestKilledWithClone(t *testing.T) {
-	need.Root(t)
-	v := victims.Start(t, "dirty", "512")
-	for i := range 5 {
-		w := watch(t, "-ma", pidArg(v), "FOLDER")
-		w.await("initiated", 1)
-		time.Sleep(time.Duration(i) * 40 * time.Millisecond)
-		if err := w.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		<-w.exited
-		wantNoCopy(t, v)
-		wantAlive(t, v)
-		wantNoFile(t, w.folder)
-	}
-	if answer := v.Ask(t, "check"); answer["wrong"] != "0" {
-		t.Errorf("its memory is %v", answer)
 	}
 }
 

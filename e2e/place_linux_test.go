@@ -18,15 +18,21 @@ func containerGroup(t *testing.T) (id, name, procs string) {
 	// No two tests have the same.
 	id = strings.Repeat(fmt.Sprintf("%016x", os.Getpid()+len(t.Name())<<32), 4)
 	name = "docker-" + id + ".scope"
+	return id, name, namedGroup(t, name)
+}
+
+// namedGroup makes a control group, and returns the file that takes processes.
+func namedGroup(t *testing.T, name string) (procs string) {
+	t.Helper()
 	for _, root := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
 		dir := filepath.Join(root, name)
 		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err == nil && os.Mkdir(dir, 0o755) == nil {
 			t.Cleanup(func() { os.Remove(dir) })
-			return id, name, filepath.Join(dir, "cgroup.procs")
+			return filepath.Join(dir, "cgroup.procs")
 		}
 	}
 	need.Missing(t, "kernel", "no control group can be made here")
-	return
+	return ""
 }
 
 // TestNameOfPlace wants a dump's name to say where the process runs.

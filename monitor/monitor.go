@@ -214,6 +214,11 @@ func (m *monitor) ask(f func()) bool {
 	case <-done:
 		return true
 	case <-m.quit:
+	}
+	select {
+	case <-done:
+		return true // just before the end: what it has begun must be done
+	default:
 		return false
 	}
 }

@@ -59,25 +59,8 @@ func (m *monitor) admit(w *watched, d *Due) bool {
 // the loop.
 func (m *monitor) take(w *watched, d *Due) {
 	defer m.dumping.Done()
-	var overdue <-chan time.Time
-	if d.Held && m.TimeLimit > 0 {
-		overdue = time.After(m.TimeLimit)
-	}
-	var full chan struct{}
-	if m.Avoid && d.Held && len(m.slots) == cap(m.slots) {
-		full = make(chan struct{})
-		close(full)
-	}
-	var err error
-	select {
-	case m.slots <- struct{}{}:
-		defer func() { <-m.slots }()
-	case <-full:
-		err = fmt.Errorf("%w: as many dumps as are allowed at a time are under way (-r N)", capture.ErrAvoided)
-		m.Observer.Warning(&w.p, err.Error())
-	case <-w.ctx.Done():
-	case <-overdue: // the Dumper finds it so, and says it
-	}
+	leave, err := m.enter(w, d)
+	defer leave()
 	if err == nil {
 		err = context.Cause(w.ctx)
 	}
@@ -91,6 +74,33 @@ func (m *monitor) take(w *watched, d *Due) {
 		defer m.late.Unlock()
 		finish()
 	}
+}
+
+// enter waits until a dump may be written beside those that are under way. leave
+// makes room for the next one. With -a a process does not stand for that.
+func (m *monitor) enter(w *watched, d *Due) (leave func(), err error) {
+	var overdue <-chan time.Time
+	if d.Held && m.TimeLimit > 0 {
+		overdue = time.After(m.TimeLimit)
+	}
+	leave = func() { <-m.slots }
+	select {
+	case m.slots <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	if m.Avoid && d.Held {
+		err := fmt.Errorf("%w: as many dumps as are allowed at a time are under way (-r N)", capture.ErrAvoided)
+		m.Observer.Warning(&w.p, err.Error())
+		return func() {}, err
+	}
+	select {
+	case m.slots <- struct{}{}:
+		return leave, nil
+	case <-w.ctx.Done():
+	case <-overdue: // the Dumper finds it so, and says it
+	}
+	return func() {}, nil
 }
 
 // kill kills a process that is to be killed after its last dump.

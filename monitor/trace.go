@@ -70,21 +70,56 @@ func (m *monitor) happened(t *tree, h happening) {
 	if !m.ask(func() { w = m.traced(h.pid, t) }) || w == nil {
 		return
 	}
-	if m.Avoid && len(w.turn) > 0 {
-		m.Observer.Warning(&w.p, "a dump of it is under way: it would have to wait for that, so this trigger is skipped (-a)")
+	d := m.turn(w, &h)
+	if d == nil {
 		return
+	}
+	defer func() { <-w.turn }()
+	d.stop = h.stop
+	m.take(w, d)
+}
+
+// turn decides on a dump for what happened, and waits until it is its turn: one
+// dump of a process at a time. nil: none is due, or, with -a, one is under way.
+func (m *monitor) turn(w *watched, h *happening) *Due {
+	var d *Due
+	if m.Avoid {
+		// All of it in the loop: whoever has the turn takes a dump, and does not
+		// only decide on one.
+		if !m.ask(func() { d = m.turnNow(w, h) }) {
+			return nil
+		}
+		return d
 	}
 	select {
-	case w.turn <- struct{}{}: // one dump of a process at a time
-		defer func() { <-w.turn }()
+	case w.turn <- struct{}{}:
 	case <-m.quit:
-		return
+		return nil
 	}
-	var d *Due
-	if m.ask(func() { d = m.decide(w, &h) }) && d != nil {
-		d.stop = h.stop
-		m.take(w, d)
+	if !m.ask(func() { d = m.decide(w, h) }) || d == nil {
+		<-w.turn
+		return nil
 	}
+	return d
+}
+
+// turnNow is turn without a wait.
+func (m *monitor) turnNow(w *watched, h *happening) *Due {
+	d := m.due(w, h)
+	if d == nil {
+		return nil
+	}
+	select {
+	case w.turn <- struct{}{}:
+	default:
+		m.Observer.Warning(&w.p, "a dump of it is under way: it would have to wait for that, so this trigger is skipped (-a)")
+		return nil
+	}
+	if !m.admit(w, d) {
+		<-w.turn
+		return nil
+	}
+	return d
 }
 
 // traced is the watched process of a tracer's event. Something may happen to a
@@ -116,6 +151,14 @@ func (m *monitor) renamed(pid int) {
 
 // decide tells whether a dump is due for what happened; it is admitted then.
 func (m *monitor) decide(w *watched, h *happening) *Due {
+	if d := m.due(w, h); d != nil && m.admit(w, d) {
+		return d
+	}
+	return nil
+}
+
+// due is the dump that the rules want for what happened; nil: none.
+func (m *monitor) due(w *watched, h *happening) *Due {
 	if m.watched[h.pid] != w || w.standIn {
 		return nil
 	}
@@ -152,9 +195,6 @@ func (m *monitor) decide(w *watched, h *happening) *Due {
 			return nil
 		}
 		d.Reason, d.Code = fmt.Sprintf("Thread exited: %d", h.tid), "THREAD_EXITED"
-	}
-	if !m.admit(w, d) {
-		return nil
 	}
 	return d
 }

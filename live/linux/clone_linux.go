@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
-	"time"
 
 	"procdump/arch"
 	"procdump/internal/sys/procmem"
@@ -176,6 +175,7 @@ func refused(err error) error {
 func (s *Stopped) thread(tid int, room snapshot.Range) inject.Thread {
 	c := s.target.clone
 	return inject.Thread{TID: tid, Machine: c.machine, Site: c.site, Room: room.Addr, RoomSize: room.Size, Options: s.holder.options(),
+		TellsRseq: tellsRseq(s.target.base.System.Release), Tracees: tracees,
 		Ready: func() bool {
 			st, err := readStat(procPath(s.target.PID, "task", strconv.Itoa(tid), "stat"))
 			return err == nil && st.state == 'R'
@@ -274,10 +274,18 @@ func (s *Stopped) ownInit() bool {
 }
 
 // Outlives tells whether what was made by Clone is there when the process is
-// killed. A clone is in its PID namespace, and is killed with the first process of
-// that (pid_namespaces(7)), which often ends when the one does that it was made for.
-func (s *Stopped) Outlives() bool {
-	return s.copy == nil || s.Process.Info.Namespaces["pid"] == machineNamespace
+// killed.
+func (s *Stopped) Outlives() bool { return s.copy == nil || !s.endsTogether() }
+
+// endsTogether tells whether a clone may be killed when the process ends. It is in
+// its PID namespace, and is killed with the first process of that
+// (pid_namespaces(7)), which often ends when the one does that it was made for. And
+// it is in its cgroup, all of which is killed at the end of a container that has
+// the machine's PID namespace, and of a service's main process: at once or after a
+// time limit (KillMode= of systemd.kill(5)).
+func (s *Stopped) endsTogether() bool {
+	p := s.Process
+	return p.Info.Namespaces["pid"] != machineNamespace || p.Info.Container != "" || inService(string(p.Texts["cgroup"]))
 }
 
 // keepRest copies what the clone does not have.
@@ -300,94 +308,4 @@ func (s *Stopped) keepRest(k *kept, o CloneOptions) error {
 	}
 	k.sort()
 	return nil
-}
-
-// discardCopy ends a copy that is of no use, while the process still stands. It
-// runs on the thread that traces it.
-func (s *Stopped) discardCopy() {
-	if s.copy == nil {
-		return
-	}
-	c := s.copy
-	s.copy = nil
-	inject.End(c.PID)
-	if c.Own {
-		_ = s.collect(c)
-	}
-}
-
-// dropCopy ends the copy when the dump is done and the process runs on.
-func (s *Stopped) dropCopy() {
-	if s.copy == nil {
-		return
-	}
-	s.holder.do(func() {
-		inject.End(s.copy.PID)
-		if s.copy.Own {
-			s.collectLater(s.copy)
-		}
-	})
-}
-
-// collectWithin is how long one tries to find the process in a state in which it
-// can be made to take a clone away.
-const collectWithin = time.Second
-
-// collectLater stops one thread once more, for less than a millisecond.
-func (s *Stopped) collectLater(c *inject.Copy) {
-	for begin := time.Now(); time.Since(begin) < collectWithin; ptrace.Nap(10 * time.Millisecond) {
-		held, lost, err := interruptOne(s.target.PID)
-		if errors.Is(err, ErrGone) {
-			return // and everything of it
-		}
-		s.held = held
-		if len(held) == 0 || lost > 0 {
-			continue
-		}
-		err = s.collect(c)
-		release(held)
-		if err == nil {
-			return
-		}
-	}
-}
-
-// interruptOne stops a process's first thread.
-func interruptOne(pid int) (held []stopped, lost int, err error) {
-	ok, err := seize(pid, pid, 0)
-	switch {
-	case err != nil:
-		return nil, 0, err // somebody else traces it
-	case !ok:
-		return nil, 0, ErrGone
-	}
-	_ = ptrace.Interrupt(pid)
-	for begin := time.Now(); time.Since(begin) < collectWithin; ptrace.Nap(20 * time.Microsecond) {
-		switch st, err := ptrace.Wait(pid); {
-		case err != nil || st.Gone:
-			return nil, 0, ErrGone
-		case st.Stopped:
-			return []stopped{{pid, st.Signal}}, 0, nil
-		}
-	}
-	return nil, 1, nil
-}
-
-// collect makes the process take a clone that has ended away. The threads of
-// held stand.
-func (s *Stopped) collect(c *inject.Copy) error {
-	text, err := os.ReadFile(procPath(s.target.PID, "maps"))
-	if err != nil {
-		return err
-	}
-	regions, err := parseMaps(text)
-	if err != nil {
-		return err
-	}
-	seat, _, err := s.sit(s.room(regions))
-	if err != nil {
-		return err
-	}
-	err = seat.Collect(c)
-	return errors.Join(err, seat.Leave())
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -320,30 +321,78 @@ func TestKilledWhileCloning(t *testing.T) {
 	}
 }
 
+// tampered runs a test that dumps a process, and does something to the n-th call
+// of a system call. It returns what the test prints, and the calls.
+func tampered(t *testing.T, strace, test, call, what string, n, pid int) (out, calls string, err error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "calls")
+	cmd := exec.Command(strace, "-f", "-qq", "-o", file, "-e", "trace="+call,
+		"-e", fmt.Sprintf("inject=%s:%s:when=%d", call, what, n), os.Args[0], "-test.run=^"+test+"$")
+	cmd.Env = append(os.Environ(), killedEnv+"="+strconv.Itoa(pid))
+	text, err := cmd.CombinedOutput()
+	trace, _ := os.ReadFile(file) // strace may not have been able to run it, which out says
+	return string(text), string(trace), err
+}
+
 // killedAt runs a test that dumps a process, and kills it just before the n-th
 // call of a system call. It tells whether there were as many.
 func killedAt(t *testing.T, strace, test, call string, n, pid int) bool {
 	t.Helper()
-	cmd := exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
-		"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), os.Args[0], "-test.run=^"+test+"$")
-	cmd.Env = append(os.Environ(), killedEnv+"="+strconv.Itoa(pid))
-	out, err := cmd.CombinedOutput()
-	switch text := string(out); {
+	switch text, _, err := tampered(t, strace, test, call, "signal=KILL", n, pid); {
 	case strings.Contains(text, "waits in the kernel"):
 		return killedAt(t, strace, test, call, n, pid) // on a busy machine it did not stop in time
 	case strings.Contains(text, "FAIL"):
 		t.Fatalf("%s %d: %s", call, n, text)
+	default:
+		return err != nil
 	}
-	return err != nil
+	return false
+}
+
+// TestFailedWhileCloning lets calls of ptrace(2) fail, one in each run: the process
+// must go on, and nothing may be left of the clone, or of the pre-copy.
+func TestFailedWhileCloning(t *testing.T) {
+	strace := need.Tool(t, "strace")
+	for _, c := range []struct{ test, how string }{{"TestCloneAlone", "orphan"}, {"TestCloneAlone", "subreaper"}, {"TestPreCopyAlone", ""}} {
+		t.Run(c.test+c.how, func(t *testing.T) {
+			t.Parallel()
+			b := startProgram(t, "blocked", "", "nothing", c.how)
+			failed := 0
+			for n := 5; ; n++ { // before that the two threads are stopped
+				text, calls, _ := tampered(t, strace, c.test, "ptrace", "error=EIO", n, b.pid)
+				before := b.check(t)
+				eventually(t, fmt.Sprintf("it goes on after ptrace %d", n), func() bool { return b.check(t) != before })
+				eventually(t, fmt.Sprintf("nothing is left after ptrace %d", n), func() bool { return len(leftovers(t, b.pid)) == 0 })
+				checkUntracked(t, b.pid)
+				if strings.Contains(text, "FAIL") {
+					failed++
+				}
+				if !strings.Contains(calls, "INJECTED") {
+					break
+				}
+			}
+			if failed == 0 {
+				t.Error("no failure was seen")
+			}
+		})
+	}
 }
 
 // TestCloneOfSubreaper clones a process that orphans go to: it must be made to
-// take the clone away itself.
+// take the clone away itself, by another thread if the first one has exited.
 func TestCloneOfSubreaper(t *testing.T) {
 	for _, variant := range []string{"", "i386"} {
-		for _, state := range []string{"read", "nothing", "epoll"} {
+		for _, state := range []string{"read", "nothing", "epoll", "read leaderless", "nothing leaderless"} {
 			t.Run(variant+state, func(t *testing.T) {
-				b := startProgram(t, "blocked", variant, state, "subreaper")
+				waits, leaderless := strings.CutSuffix(state, " leaderless")
+				args := []string{waits, "subreaper"}
+				if leaderless {
+					args = append(args, "leaderless")
+				}
+				b := startProgram(t, "blocked", variant, args...)
+				if leaderless {
+					eventually(t, "its first thread has exited", func() bool { return ended(b.pid, b.pid) })
+				}
 				for range 3 {
 					s := cloned(t, b.pid)
 					if !s.copy.Own {

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -153,4 +154,33 @@ func (t *Target) namespaceInit() int {
 		pid, err = strconv.Atoi(statusField(b, "PPid"))
 	}
 	return 0
+}
+
+// tellsRseq tells whether a kernel of this release has
+// PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13), if it has rseq(2).
+func tellsRseq(release string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err == nil && (major > 5 || major == 5 && minor >= 13)
+}
+
+// inService tells whether a text such as "0::/system.slice/web.service/worker", a
+// line for each hierarchy (cgroups(7)), is of a process in a service of systemd.
+// Its units are services and scopes; the innermost one counts.
+func inService(cgroups string) bool {
+	for line := range strings.Lines(cgroups) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) < 3 || f[1] != "" && f[1] != "name=systemd" {
+			continue
+		}
+		folders := strings.Split(f[2], "/")
+		slices.Reverse(folders)
+		unit := func(name string) bool {
+			return strings.HasSuffix(name, ".service") || strings.HasSuffix(name, ".scope")
+		}
+		if i := slices.IndexFunc(folders, unit); i >= 0 && strings.HasSuffix(folders[i], ".service") {
+			return true
+		}
+	}
+	return false
 }

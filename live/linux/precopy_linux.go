@@ -76,9 +76,15 @@ const whyNoDisk = "there is no room on the disk for a copy of its memory beside 
 
 // discard ends a pre-copy that is of no use.
 func (p *precopy) discard() {
+	if p == nil {
+		return
+	}
 	p.end()
 	_ = p.store.file.Truncate(0) // the dump needs the room
 }
+
+// usable tells whether the copy can still be completed.
+func (p *precopy) usable() bool { return p != nil && p.fault != nil }
 
 // noPreCopy tells what stands against it before anything is tried.
 func (t *Target) noPreCopy() string {
@@ -132,6 +138,10 @@ func (t *Target) opensDirect(fd int) bool {
 
 // stopBriefly is Stop without a look at the threads.
 func (t *Target) stopBriefly(ctx context.Context) (*Stopped, error) {
+	return t.untilFree(ctx, func() (*Stopped, error) { return t.stopOnce(ctx) })
+}
+
+func (t *Target) stopOnce(ctx context.Context) (*Stopped, error) {
 	base := t.base
 	tracer := newTracer()
 	s := &Stopped{holder: tracer, Process: &base, target: t}

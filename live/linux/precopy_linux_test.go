@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"procdump/snapshot"
 	"procdump/snapshot/snapshottest"
@@ -372,5 +373,55 @@ func TestNoPreCopy(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPreCopyOfMissed: a process of which a thread did not stop after a pre-copy
+// has its memory to itself as soon as that is known.
+func TestPreCopyOfMissed(t *testing.T) {
+	v := startProgram(t, "blocked", "", "nothing")
+	for _, noRoom := range []string{"", "the test wants none"} {
+		target, o := copied(t, v.pid)
+		s, err := target.Stop(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Process.Info.MissedThreads = []snapshot.MissedThread{{TID: v.pid, State: "D", Why: "the test says so"}}
+		o.NoRoom = noRoom
+		var no *NoClone
+		if err := s.Clone(o); !errors.As(err, &no) {
+			t.Errorf("error %v, method %q", err, s.Process.Info.Method)
+		}
+		checkUntracked(t, v.pid)
+		if target.precopy.fault != nil || target.precopy.store.direct != nil {
+			t.Error("what a pre-copy needs is still open")
+		}
+		if st, err := target.precopy.store.file.Stat(); err != nil || st.Size() > 0 {
+			t.Errorf("it still takes %d bytes of the disk, %v", st.Size(), err)
+		}
+		s.Resume()
+	}
+}
+
+// TestPreCopyWaits: a pre-copy waits for another one who has the process stopped
+// for a dump.
+func TestPreCopyWaits(t *testing.T) {
+	v := startProgram(t, "blocked", "", "nothing")
+	s := stop(t, v.pid, Options{})
+	target, err := Open(v.pid, Options{Clone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	done := make(chan error)
+	go func() { done <- target.PreCopy(context.Background(), spooled(t), nil) }()
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	s.Resume()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

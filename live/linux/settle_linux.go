@@ -17,10 +17,15 @@ import (
 // An error that is a *NoClone says why there is none, and the process stands as
 // before. Options.Clone must have been set.
 func (s *Stopped) Clone(o CloneOptions) error {
+	if s.target != nil && len(s.Process.Info.MissedThreads) > 0 {
+		s.target.precopy.discard() // what such a thread writes to is not known
+	}
 	switch {
-	case s.target != nil && s.target.precopy != nil && len(s.Process.Info.MissedThreads) == 0:
+	case s.target != nil && s.target.precopy.usable():
 	case o.NoRoom != "":
 		return noClone("%s", o.NoRoom)
+	case s.event != nil && s.event.Unhandled && !o.Only && s.endsTogether():
+		return noClone("a signal is about to end it, and in a container or a service a clone may be killed then")
 	default:
 		return s.clone(o)
 	}

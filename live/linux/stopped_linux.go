@@ -48,15 +48,22 @@ type holder interface {
 // Stop stops every thread and completes the snapshot. The caller must call
 // Resume, whatever happens. ctx ends a wait for threads that do not stop, and for
 // another procdump that has stopped the process just now.
-func (t *Target) Stop(ctx context.Context) (s *Stopped, err error) {
-	other := otherTracer{pid: t.PID}
-	for {
+func (t *Target) Stop(ctx context.Context) (*Stopped, error) {
+	return t.untilFree(ctx, func() (s *Stopped, err error) {
 		t.refresh()
 		err = whileAlive(t.PID, func() error {
 			s, err = t.stop(ctx)
 			return err
 		})
-		if err == nil || !other.wait(ctx, err) {
+		return s, err
+	})
+}
+
+// untilFree repeats a stop as long as another procdump has the process stopped.
+func (t *Target) untilFree(ctx context.Context, stop func() (*Stopped, error)) (s *Stopped, err error) {
+	other := otherTracer{pid: t.PID}
+	for {
+		if s, err = stop(); err == nil || !other.wait(ctx, err) {
 			break
 		}
 	}
@@ -91,6 +98,7 @@ func (t *Target) complete(s *Stopped, lost []missed) (*Stopped, error) {
 			if s.fresh != nil {
 				s.fresh.Close()
 			}
+			t.precopy.discard()
 			s.fresh, t = fresh, fresh
 		}
 	}

@@ -304,6 +304,9 @@ func TestMemoryLeft(t *testing.T) {
 		files["proc/meminfo"] = "MemTotal: 4096 kB\nMemAvailable: 2048 kB\n"
 		return files
 	}
+	const swapTitles = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+	const swaps = swapTitles + "/dev/sda2                               partition\t1024\t\t256\t\t-2\n/dev/zram0 partition 4096 0 100\n" +
+		`/swap\040file\040(deleted) file 512 256 -3` + "\n"
 	const ab, a = "sys/fs/cgroup/a/b/", "sys/fs/cgroup/a/"
 	for _, c := range []struct {
 		name  string
@@ -323,6 +326,19 @@ func TestMemoryLeft(t *testing.T) {
 		{"version 1", v1(m+"a/b/memory.limit_in_bytes", "5000\n", m+"a/b/memory.usage_in_bytes", "4000\n", m+"a/b/memory.stat",
 			"inactive_file 1\ntotal_inactive_file 100\n"), 1100, "memory.limit_in_bytes of cgroup /a/b"},
 		{"version 1, no limit", v1(), 2 * mib, "RAM"},
+		{"version 1, with swap in sum", v1(m+"a/b/memory.limit_in_bytes", "5000\n", m+"a/b/memory.usage_in_bytes", "1000\n",
+			m+"a/b/memory.memsw.limit_in_bytes", "5000\n", m+"a/b/memory.memsw.usage_in_bytes", "4500\n"), 500, "memory.memsw.limit_in_bytes of cgroup /a/b"},
+		{"swap", two("proc/swaps", swaps), 3 * mib, "RAM and swap"},
+		{"swap in RAM", two("proc/swaps", swapTitles+"/dev/zram0 partition 4096 0 100\n"), 2 * mib, "RAM"},
+		{"swap does not count for a cgroup", two("proc/swaps", swaps, ab+"memory.max", "5000\n", ab+"memory.current", "1000\n"), 4000, "memory.max of cgroup /a/b"},
+		{"no swap for the cgroup", two("proc/swaps", swaps, ab+"memory.swap.max", "0\n", ab+"memory.swap.current", "0\n"), 2 * mib, "RAM"},
+		{"no swap for the one above", two("proc/swaps", swaps, ab+"memory.swap.max", "max\n", ab+"memory.swap.current", "0\n",
+			a+"memory.swap.max", "0\n", a+"memory.swap.current", "0\n"), 2 * mib, "RAM"},
+		{"some swap", two("proc/swaps", swaps, ab+"memory.swap.max", "5000\n", ab+"memory.swap.current", "2000\n"), 2*mib + 3000, "RAM and swap"},
+		{"swap is slowed", two("proc/swaps", swaps, ab+"memory.swap.max", "5000\n", ab+"memory.swap.high", "2500\n", ab+"memory.swap.current", "2000\n"),
+			2*mib + 500, "RAM and swap"},
+		{"swap only in zswap", two("proc/swaps", swaps, ab+"memory.zswap.writeback", "0\n"), 2 * mib, "RAM"},
+		{"version 1, swap", v1("proc/swaps", swaps), 3 * mib, "RAM and swap"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if bytes, where := machine(t, c.files).MemoryLeft(pid); bytes != c.bytes || where != c.where {

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 	"syscall"
@@ -48,39 +49,18 @@ func (s *Seat) Subreaper() (bool, error) {
 // An orphan is made by a child that ends at once, and goes to the first process
 // of the PID namespace. Otherwise the copy is the process's child, and Collect
 // must take it away in the end.
-func (s *Seat) Copy(orphan bool) (*Copy, error) {
-	c := &Copy{Own: !orphan}
-	flags, helper := uint64(cloneFiles|cloneParentSetTID), 0
+func (s *Seat) Copy(orphan bool) (c *Copy, err error) {
+	c = &Copy{Own: !orphan}
 	if orphan {
-		flags |= cloneVM
-	}
-	if err := s.begin(s.call(s.waiting, s.c.clone, flags, s.dying, s.waiting+firstArgument(s.th.Machine, s.th.Site))); err != nil {
-		return nil, s.failed(err)
-	}
-	var failed error
-	inner, err := s.perform(s.th.TID, func(pid int) {
-		if !orphan {
+		err = s.byChild(func(helper int) (err error) {
+			c.PID, err = s.copyIn(helper)
+			return err
+		})
+	} else {
+		c.Inner, err = s.bear(cloneFiles, func(pid int) error {
 			c.PID = pid
-			failed = s.born(pid)
-			return
-		}
-		helper = pid
-		if failed = s.born(pid); failed == nil {
-			c.PID, failed = s.copyIn(helper)
-		}
-		End(helper)
-	})
-	if err == nil && inner < 0 {
-		err = refusedClone(inner)
-	}
-	if err == nil {
-		c.Inner = int(inner)
-		if orphan {
-			_, err = s.Call(s.c.wait4, uint64(inner), 0, waitAll, 0)
-		}
-	}
-	if err == nil {
-		err = orLost(failed)
+			return nil
+		})
 	}
 	if err == nil {
 		err = orLost(s.strip(c.PID))
@@ -90,6 +70,95 @@ func (s *Seat) Copy(orphan bool) (*Copy, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// byChild has something done by a child that shares the process's memory and its
+// descriptors. It ends after that, and nothing is left of it.
+func (s *Seat) byChild(do func(pid int) error) error {
+	inner, err := s.bear(cloneFiles|cloneVM, func(pid int) error {
+		err := do(pid)
+		End(pid)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.collect(inner)
+}
+
+// bear makes the thread clone its process. raise is told of the child, which
+// stands at its birth. Its number within the process's PID namespace is returned.
+// If anything fails nothing is left of the child.
+func (s *Seat) bear(flags uint64, raise func(pid int) error) (inner int, err error) {
+	born := s.waiting + firstArgument(s.th.Machine, s.th.Site)
+	if err := s.begin(s.call(s.waiting, s.c.clone, flags|cloneParentSetTID, s.dying, born)); err != nil {
+		return 0, s.failed(err)
+	}
+	child, failed := 0, error(nil)
+	n, err := s.perform(s.th.TID, func(pid int) {
+		child = pid
+		if failed = s.born(pid); failed == nil {
+			failed = raise(pid)
+		}
+	})
+	switch {
+	case err != nil:
+		s.abandon(child, born)
+		return 0, err
+	case n < 0:
+		return 0, refusedClone(n)
+	case failed != nil:
+		End(child)
+		if err := s.collect(int(n)); err != nil {
+			return 0, err
+		}
+		return 0, orLost(failed)
+	}
+	return int(n), nil
+}
+
+// abandon ends the child of a clone that the thread may not have come to the end
+// of, and takes it away from the process. It is 0 if it is not known; at the
+// address born its number within the PID namespace is.
+func (s *Seat) abandon(child int, born uint64) {
+	if child == 0 {
+		child = s.unseen(s.th.TID)
+	}
+	if child == 0 {
+		return
+	}
+	End(child)
+	var inner [4]byte
+	if s.read(inner[:], born) == nil && s.halt() == nil {
+		_ = s.collect(int(binary.LittleEndian.Uint32(inner[:]))) // fails if the process is gone
+	}
+}
+
+// unseen finds a child that nobody was told of: the kernel tells nothing of it if
+// its parent was killed as it was made. 0: there is none.
+func (s *Seat) unseen(parent int) int {
+	const tries = 50
+	for range tries {
+		running := false
+		for _, pid := range s.th.Tracees() {
+			if pid == parent || pid == s.th.TID {
+				continue
+			}
+			b, err := ptrace.Regs64(pid)
+			if err != nil {
+				running = true // perhaps on its way to its first stop
+				continue
+			}
+			if r := decodeRegisters(b); r[regRSP] == s.dying {
+				return pid
+			}
+		}
+		if !running {
+			break
+		}
+		ptrace.Nap(2 * time.Millisecond)
+	}
+	return 0
 }
 
 // orLost turns the end of a child into a refusal: the process is still there.
@@ -111,7 +180,8 @@ func (s *Seat) born(pid int) error {
 	return nil
 }
 
-// copyIn clones the process from its child helper, which shares its memory.
+// copyIn clones the process from its child helper, which shares its memory. The
+// clone may be there where there is an error, too.
 func (s *Seat) copyIn(helper int) (pid int, err error) {
 	if err := s.place(helper, s.c.clone, cloneFiles); err != nil {
 		return 0, err
@@ -122,6 +192,8 @@ func (s *Seat) copyIn(helper int) (pid int, err error) {
 		failed = s.born(child)
 	})
 	switch {
+	case err != nil && pid == 0:
+		return s.unseen(helper), err
 	case err != nil:
 		return pid, err
 	case n < 0:
@@ -178,9 +250,15 @@ func (s *Seat) Discard(c *Copy) {
 }
 
 // Collect takes a copy that has ended away from the process, whose child it is.
-func (s *Seat) Collect(c *Copy) error {
+func (s *Seat) Collect(c *Copy) error { return s.collect(c.Inner) }
+
+func (s *Seat) collect(inner int) error {
 	const noHang = 1 // WNOHANG
-	_, err := s.Call(s.c.wait4, uint64(c.Inner), 0, waitAll|noHang, 0)
+	_, err := s.Call(s.c.wait4, uint64(inner), 0, waitAll|noHang, 0)
+	if err != nil && s.halt() == nil {
+		// It is there, and would have what is left of the child for ever.
+		_, err = s.Call(s.c.wait4, uint64(inner), 0, waitAll|noHang, 0)
+	}
 	return err
 }
 

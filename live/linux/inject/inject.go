@@ -30,8 +30,13 @@ type Thread struct {
 	Room, RoomSize uint64
 	Options        int // the thread's ptrace options
 
+	// TellsRseq says that the kernel is one that tells of restartable sequences,
+	// Linux 5.13, unless it has none.
+	TellsRseq bool
 	// Ready tells whether the thread has a processor, or waits for one.
 	Ready func() bool
+	// Tracees lists the processes that the calling thread traces.
+	Tracees func() []int
 }
 
 // RoomFor is how many bytes of room a thread of most machines needs.

@@ -22,6 +22,7 @@ type Seat struct {
 	regs    registers // the thread's own
 	mask    uint64
 	moved   bool // the registers are not the thread's own
+	bound   bool // nor are the signal mask and the ptrace options
 	cloned  bool // a child was born
 	at      uint64
 	frames  []byte // what was written at at
@@ -78,11 +79,21 @@ func (s *Seat) fit() error {
 	if n, err := ptrace.Regset(tid, arch.NT_X86_SHSTK, make([]byte, 64)); err == nil && n > 0 {
 		return refuse("it has a shadow stack")
 	}
-	if int64(s.regs[regOrigRAX]) >= 0 {
+	return s.noSequence(ptrace.RseqArea(tid))
+}
+
+// noSequence refuses a thread that stands in a restartable sequence, which would
+// not be told that the thread was elsewhere meanwhile. area is where its struct
+// rseq is; err says that the kernel does not tell.
+func (s *Seat) noSequence(area uint64, err error) error {
+	switch {
+	case int64(s.regs[regOrigRAX]) >= 0:
 		return nil // in a system call, and so in no restartable sequence
-	}
-	area, err := ptrace.RseqArea(tid)
-	if err != nil || area == 0 {
+	case errors.Is(err, syscall.ESRCH):
+		return ErrGone
+	case err != nil && !s.th.TellsRseq:
+		return refuse("it may stand in a restartable sequence, which this kernel does not tell (Linux 5.13)")
+	case err != nil || area == 0:
 		return nil
 	}
 	// struct rseq (rseq(2)): two words of 32 bits, then the address of the
@@ -195,14 +206,18 @@ func (s *Seat) begin(r registers) error {
 	if err := ptrace.SetRegs64(s.th.TID, r.encode()); err != nil {
 		return err
 	}
-	if s.moved {
+	s.moved = true
+	if s.bound {
 		return nil
 	}
-	s.moved = true
 	if err := ptrace.SetSigmask(s.th.TID, everySignal); err != nil {
 		return err
 	}
-	return ptrace.SetOptions(s.th.TID, s.th.Options|ptrace.TraceSysGood|ptrace.TraceClone)
+	if err := ptrace.SetOptions(s.th.TID, s.th.Options|ptrace.TraceSysGood|ptrace.TraceClone); err != nil {
+		return err
+	}
+	s.bound = true
+	return nil
 }
 
 // Call makes the thread perform a system call that does not block, and returns
@@ -336,15 +351,14 @@ func (s *Seat) Leave() error {
 	if err := s.goHome(); err != nil {
 		return err
 	}
-	s.moved = false
+	s.moved, s.bound = false, false
 	s.putBack()
 	return nil
 }
 
-func (s *Seat) goHome() error {
+// halt makes the thread stand in a PTRACE_EVENT_STOP, out of any system call.
+func (s *Seat) halt() error {
 	tid := s.th.TID
-	// Only in such a stop does the kernel look at what the registers say of an
-	// interrupted system call.
 	if err := ptrace.Interrupt(tid); err != nil {
 		return s.failed(err)
 	}
@@ -357,11 +371,20 @@ func (s *Seat) goHome() error {
 			return err
 		}
 		if c.Event() == ptrace.EventStop {
-			break
+			return nil
 		}
 		if sig = c.Signal(); sig == ptrace.SyscallStop || c.Event() != 0 {
 			sig = 0
 		}
+	}
+}
+
+func (s *Seat) goHome() error {
+	tid := s.th.TID
+	// Only in such a stop does the kernel look at what the registers say of an
+	// interrupted system call.
+	if err := s.halt(); err != nil {
+		return err
 	}
 	if err := ptrace.SetOptions(tid, s.th.Options); err != nil {
 		return s.failed(err)

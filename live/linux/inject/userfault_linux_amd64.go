@@ -15,27 +15,7 @@ var userfaultfd = map[arch.Machine]uint64{arch.AMD64: 323, arch.I386: 374}
 // does not have it at any time. For it is made by a child that shares the memory,
 // has no other descriptor, and ends at once.
 func (s *Seat) Userfault(take func(pid, fd int) error) error {
-	const flags = cloneFiles | cloneParentSetTID | cloneVM
-	if err := s.begin(s.call(s.waiting, s.c.clone, flags, s.dying, s.waiting+firstArgument(s.th.Machine, s.th.Site))); err != nil {
-		return s.failed(err)
-	}
-	var failed error
-	inner, err := s.perform(s.th.TID, func(helper int) {
-		if failed = s.born(helper); failed == nil {
-			failed = s.userfaultIn(helper, take)
-		}
-		End(helper)
-	})
-	switch {
-	case err != nil:
-		return err
-	case inner < 0:
-		return refusedClone(inner)
-	}
-	if _, err := s.Call(s.c.wait4, uint64(inner), 0, waitAll, 0); err != nil {
-		return err
-	}
-	return orLost(failed)
+	return s.byChild(func(helper int) error { return s.userfaultIn(helper, take) })
 }
 
 func (s *Seat) userfaultIn(helper int, take func(pid, fd int) error) error {

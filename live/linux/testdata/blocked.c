@@ -197,8 +197,8 @@ static void on_queued(int sig) { (void)sig; signals++; }
 static void *(*const others[])(void *) = {on_read, on_futex, on_futex_timed, on_poll, on_select, on_epoll, on_recv, on_recv_timed,
 	on_wait, on_sigwait, on_sleep, on_nothing, in_handler, suspended, on_tty, on_uring, stepping, in_rseq};
 
-// The first thread, which makes the calls, is in the state that is asked for;
-// the questions are answered by another one.
+// The first thread, which makes the calls, is in the state that is asked for, or
+// exits and leaves that to another one; the questions are answered by another one.
 static void *answer(void *unused) {
 	(void)unused;
 	char line[64];
@@ -221,8 +221,16 @@ int main(int argc, char **argv) {
 	sigaddset(&s, SIGHUP); // for the one in sigsuspend
 	sigprocmask(SIG_BLOCK, &s, NULL);
 	if (argc > 2 && !strcmp(argv[2], "subreaper")) prctl(PR_SET_CHILD_SUBREAPER, 1);
-	// Somebody to wait for.
-	if (!fork()) { prctl(PR_SET_PDEATHSIG, SIGKILL); for (;;) pause(); }
+	// Somebody to wait for, who lives as long as the process does (PR_SET_PDEATHSIG
+	// would end it with the first thread).
+	int life[2];
+	char c;
+	if (pipe(life)) return 2;
+	if (!fork()) {
+		close(life[1]);
+		while (read(life[0], &c, 1) < 0);
+		_exit(0);
+	}
 	const char *names[] = {"read", "futex", "futex timed", "poll", "select", "epoll", "recv", "recv timed", "wait", "sigwait", "sleep", "nothing",
 		"handler", "suspended", "tty", "io_uring", "stepping", "rseq"};
 	size_t n = sizeof others / sizeof *others, mine = n;
@@ -234,8 +242,11 @@ int main(int argc, char **argv) {
 	}
 	if (mine == n) return 2;
 	pthread_create(&t, NULL, answer, NULL);
+	int leaderless = argc > 3 && !strcmp(argv[3], "leaderless");
+	if (leaderless) pthread_create(&t, NULL, others[mine], NULL);
 	printf("ready\n");
 	fflush(stdout);
+	if (leaderless) pthread_exit(NULL);
 	others[mine](NULL);
 	return 3;
 }
