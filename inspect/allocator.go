@@ -75,7 +75,7 @@ const (
 // Bounds of what is done to find free blocks. A process that stands still does not
 // wait for more than some milliseconds.
 var (
-	heapLimit     = heap.Limit{Blocks: 1 << 16, Time: 250 * time.Millisecond}
+	heapLimit     = heap.Limit{Blocks: 1 << 15, Time: 100 * time.Millisecond}
 	liveHeapLimit = heap.Limit{Blocks: 300, Time: 10 * time.Millisecond}
 )
 
@@ -85,14 +85,14 @@ func (c *Collected) allocator() {
 	if im == nil || c.p.Memory == nil || c.p.System.OS == "windows" {
 		return
 	}
-	memory, limit, main, parameters := heap.Memory(c.set), heapLimit, uint64(0), uint64(0)
+	limit, main, parameters := heapLimit, uint64(0), uint64(0)
 	if c.p.Info.Kind == KindLive {
-		// Its pages are not kept, for few are read twice, and no file is searched.
-		memory, limit = c.p.Memory, liveHeapLimit
+		limit = liveHeapLimit // and no file is searched meanwhile
 	} else if main, parameters = heapVariables(im); main != 0 {
 		c.heapBy = BySymbol
 	}
-	h, err := heap.Read(memory, c.p, main, parameters, variables(c.p, im), limit)
+	// Not by the set, which keeps pages: few are read twice.
+	h, err := heap.Read(c.p.Memory, c.p, main, parameters, variables(c.p, im), limit)
 	if err != nil {
 		c.warnings = append(c.warnings, err.Error())
 	}
