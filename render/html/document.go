@@ -22,7 +22,7 @@ const (
 	maxFrames   = 40_000    // of all stacks
 	fewFrames   = 6         // of each stack beyond that
 	maxRegions  = 6000      // the largest
-	maxArenas   = 40        // the largest
+	maxArenas   = 20        // the largest
 	maxItems    = 5000      // modules, files, variables, …
 	maxText     = 4 << 10   // bytes of a name or a value
 	maxMentions = 500       // of pieces of missing memory
