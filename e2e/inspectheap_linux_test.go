@@ -108,8 +108,26 @@ func TestInspectHeap(t *testing.T) {
 	}
 }
 
+// TestInspectHeapMany: arenas of many heaps have ends between their blocks, which
+// are no damage.
+func TestInspectHeapMany(t *testing.T) {
+	need.Root(t)
+	v := victims.Start(t, "arenas@i386", "20")
+	h := inspectReport(t, dump(t, v.PID, spec{"-ma", "elf"})).Memory.Allocator
+	if h == nil || h.Free != v.Uint(t, "free") || h.Bytes != v.Uint(t, "system") || len(h.Damage) > 0 {
+		t.Fatalf("%+v, the victim said %v", h, v.Ready)
+	}
+	heaps := 0
+	for _, a := range h.Arenas {
+		heaps += a.Heaps
+	}
+	if heaps <= len(h.Arenas) {
+		t.Errorf("%d heaps in %d arenas", heaps, len(h.Arenas))
+	}
+}
+
 // TestInspectHeapDamage writes behind the end of a block, and wants to be told
-// which free one was hit.
+// which free one was hit, and which one ends there.
 func TestInspectHeapDamage(t *testing.T) {
 	need.Root(t)
 	v := victims.Start(t, "arenas", "2", "damage")
@@ -117,6 +135,10 @@ func TestInspectHeapDamage(t *testing.T) {
 		h := inspectReport(t, target).Memory.Allocator
 		if h == nil || len(h.Damage) == 0 || h.Damage[0].Address != v.Ready["damaged"] || h.Damage[0].Changing {
 			t.Errorf("%+v, the damage is at %s", h, v.Ready["damaged"])
+		}
+		// Of a dump it is known which block ends there.
+		if h != nil && target != strconv.Itoa(v.PID) && (len(h.Damage) != 2 || !strings.Contains(h.Damage[1].Text, v.Ready["size"]+" bytes that malloc gave out at "+v.Ready["before"]+" ")) {
+			t.Errorf("%+v, the victim said %v", h.Damage, v.Ready)
 		}
 		text := procdump(t, "inspect", target).stdout
 		if !strings.Contains(text, `0x4141414141414141 ("AAAAAAAA")`) {

@@ -72,10 +72,10 @@ const (
 	ByShape  = "shape"
 )
 
-// Bounds of what is done to find free blocks. A process that stands still does not
+// Bounds of what is done to look at blocks. A process that stands still does not
 // wait for more than some milliseconds.
 var (
-	heapLimit     = heap.Limit{Blocks: 1 << 15, Time: 100 * time.Millisecond}
+	heapLimit     = heap.Limit{Blocks: 1 << 15, Time: 100 * time.Millisecond, Walk: true}
 	liveHeapLimit = heap.Limit{Blocks: 300, Time: 10 * time.Millisecond}
 )
 

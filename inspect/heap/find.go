@@ -119,28 +119,29 @@ func (r *reader) arena(b []byte, addr uint64, main bool) Arena {
 	if main {
 		a.Heaps = 1
 	} else {
-		a.Heaps = r.heaps(&a)
+		r.findHeaps(&a)
 	}
 	return a
 }
 
-// heaps counts the heaps of an arena, from the one that has its top block to the
-// first; 0: they are not found.
-func (r *reader) heaps(a *Arena) int {
+// findHeaps finds the heaps of an arena, from the one that has its top block to
+// the first, which begins with the arena.
+func (r *reader) findHeaps(a *Arena) {
 	for _, size := range r.heapSizes() {
-		n := 0
-		for at := a.last &^ (size - 1); n < maxHeaps; n++ {
-			var arena, previous uint64
-			if at == 0 || !r.words(at, &arena, &previous) || arena != a.Addr {
+		var all []snapshot.Range
+		for at := a.last &^ (size - 1); len(all) < maxHeaps; {
+			var arena, previous, bytes uint64
+			if at == 0 || !r.words(at, &arena, &previous, &bytes) || arena != a.Addr {
 				break
 			}
+			all = append(all, snapshot.Range{Addr: at, Size: min(bytes, size)})
 			if previous == 0 {
-				return n + 1
+				a.heaps, a.Heaps, a.head = all, len(all), a.Addr-at
+				return
 			}
 			at = previous
 		}
 	}
-	return 0
 }
 
 // defaultMaps is how many blocks may have mappings of their own, if the program
@@ -154,6 +155,8 @@ const defaultMaps = 65536
 //	thp_pagesize, hp_pagesize, int hp_flags   (from 2.35 on; thp_mode before them in later ones)
 //	int n_mmaps, n_mmaps_max, max_n_mmaps, no_dyn_threshold
 //	mmapped_mem, max_mmapped_mem
+//	max_total_mem   (up to 2.23; 0)
+//	sbrk_base
 func (r *reader) mapped(h *Heap, parameters uint64, data []snapshot.Range) {
 	const most = 160 // bytes
 	if parameters != 0 {
@@ -194,6 +197,9 @@ func (r *reader) parameters(h *Heap, b []byte, strict bool) bool {
 			continue
 		}
 		h.Mapped, h.MappedBytes, h.MappedKnown = int(count), bytes, true
+		if r.base = r.number(b, sum+2*r.word); r.base == 0 {
+			r.base = r.number(b, sum+3*r.word)
+		}
 		return true
 	}
 	return false

@@ -48,6 +48,7 @@ func (r *reader) lists(a *Arena) {
 	for i := uint64(1); i <= bins; i++ {
 		r.binned(a, i)
 	}
+	a.Partial = a.Partial || len(a.Damages) > 0
 }
 
 // shown is a number; as text, too, if it looks like one that was written there.
@@ -65,17 +66,26 @@ func (a *Arena) damaged(addr uint64, format string, args ...any) verdict {
 	if len(a.Damages) < maxDamages {
 		a.Damages = append(a.Damages, Damage{addr, fmt.Sprintf(format, args...)})
 	}
-	a.Partial = true
 	return broken
+}
+
+// spent counts one more block that is looked at, and tells whether it is one too
+// many.
+func (r *reader) spent() bool {
+	if r.left <= 0 || r.left%64 == 0 && time.Now().After(r.until) {
+		r.left = 0
+		return true
+	}
+	r.left--
+	return false
 }
 
 // block reads the block at an address to which name leads.
 func (r *reader) block(a *Arena, name string, addr uint64) (b block, v verdict) {
-	if r.left <= 0 || r.left%64 == 0 && time.Now().After(r.until) {
-		r.left, a.Partial = 0, true
+	if r.spent() {
+		a.Partial = true
 		return b, cut
 	}
-	r.left--
 	if (addr+2*r.word)%r.align != 0 || !r.writable(addr) {
 		return b, a.damaged(addr, "%s leads to %s, where no block can be", name, r.shown(addr))
 	}

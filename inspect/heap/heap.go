@@ -16,8 +16,8 @@
 //	size of the free block before it, its own size and three flags,
 //	the next free block, the previous one
 //
-// Only these, of the arenas and of free blocks, are read: not what lies in
-// blocks, nor blocks in use. Blocks in the caches that threads have (tcache)
+// and one in use only its own size. Only these are read, and not what lies in
+// blocks. Blocks in the caches that threads have (tcache)
 // count as used, as in malloc_info(3).
 package heap
 
@@ -38,8 +38,10 @@ const (
 
 // Limit bounds how much is done: what is free beyond it is not counted.
 type Limit struct {
-	Blocks int // free blocks that are looked at
+	Blocks int // blocks that are looked at
 	Time   time.Duration
+	// Walk says that used blocks are looked at, too.
+	Walk bool
 }
 
 // ErrUnknown means that the variable does not look like an arena.
@@ -71,8 +73,11 @@ type Arena struct {
 	Locked                   bool // a thread is at work in it
 	Partial                  bool // not all free blocks were looked at
 	Damages                  []Damage
-	contents                 []byte // of its struct malloc_state
-	last                     uint64 // its top block
+
+	contents []byte // of its struct malloc_state
+	last     uint64 // its top block
+	heaps    []snapshot.Range
+	head     uint64 // size of struct heap_info
 }
 
 // Free is what of the arena is free.
@@ -133,9 +138,10 @@ type reader struct {
 	memory  Memory
 	process *snapshot.Process
 	layout
-	left    int // free blocks that may still be looked at
+	left    int // blocks that may still be looked at
 	until   time.Time
 	mangled mangling
+	base    uint64 // where the main arena's memory begins, 0 if it is not known
 }
 
 // Read looks at the allocator of a process. arena and parameters are where the
@@ -168,6 +174,11 @@ func Read(m Memory, p *snapshot.Process, arena, parameters uint64, data []snapsh
 	for i := range h.Arenas {
 		r.lists(&h.Arenas[i])
 		h.Arenas[i].contents = nil
+	}
+	for i := range h.Arenas {
+		if limit.Walk {
+			r.walk(&h.Arenas[i])
+		}
 	}
 	return h, nil
 }

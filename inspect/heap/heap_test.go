@@ -243,13 +243,13 @@ func TestDamage(t *testing.T) {
 func TestLimits(t *testing.T) {
 	b := build(layouts(8)[0], true, true, arch.AMD64)
 	for n := range 8 {
-		h := b.read(t, mainArena, 0, Limit{n, time.Minute})
+		h := b.read(t, mainArena, 0, Limit{Blocks: n, Time: time.Minute})
 		a, o := &h.Arenas[0], &h.Arenas[1]
 		if blocks := a.FastBlocks + a.BinnedBlocks; blocks != min(max(n-2, 0), 5) || a.Partial != (n < 7) || o.Partial != (n < 2) {
 			t.Errorf("limit %d: %+v, %+v", n, a, o)
 		}
 	}
-	if h := b.read(t, mainArena, 0, Limit{1000, -time.Second}); h.Arenas[0].BinnedBlocks > 64 {
+	if h := b.read(t, mainArena, 0, Limit{Blocks: 1000, Time: -time.Second}); h.Arenas[0].BinnedBlocks > 64 {
 		t.Errorf("without time: %+v", h.Arenas[0])
 	}
 	// Memory that the dump does not hold is no damage.
@@ -263,6 +263,71 @@ func TestLimits(t *testing.T) {
 	h := b.read(t, mainArena, 0, enough)
 	if len(h.Arenas) != 1 || len(h.Damages)+len(h.Arenas[0].Damages) > 0 || h.Arenas[0].Partial {
 		t.Errorf("without the second heap: %+v", h)
+	}
+}
+
+// chain makes blocks of the sizes that follow each other, all in use, up to the
+// last one of an arena.
+func (b *builder) chain(at, top uint64, sizes ...uint64) {
+	for _, size := range append(sizes, 0) {
+		if size == 0 {
+			size = top - at
+		}
+		b.put(at, 0, size|inUse)
+		at += size
+	}
+}
+
+// TestWalk goes through used blocks, and finds what was written behind the end of
+// one.
+func TestWalk(t *testing.T) {
+	const w = 8
+	walk := enough
+	walk.Walk = true
+	first := uint64(otherHeap+4*w) + 2200 + 8 // aligned
+	for name, c := range map[string]struct {
+		damage func(b *builder)
+		want   string
+	}{
+		"sound": {func(*builder) {}, ""},
+		"main's": {func(b *builder) { b.put(heapAddr+0x210+w, 0x4242424242424242) },
+			`behind the 504 bytes that malloc gave out at 0x20000020 stands 0x4242424242424242 ("BBBBBBBB") where`},
+		"another's":     {func(b *builder) { b.put(first+0x40+w, 0x13) }, fmt.Sprintf("behind the 56 bytes that malloc gave out at %#x stands 0x13 where", first+2*w)},
+		"a single zero": {func(b *builder) { b.put(first+0x40+w, 0x100) }, "stands 0x0 and 0x100 where"},
+		"the first":     {func(b *builder) { b.put(first+w, 0) }, "the first block, "},
+		"too large":     {func(b *builder) { b.put(first+w, 0x4001) }, "the first block, "},
+		"the end":       {func(b *builder) { b.put(first+0x40+w, 0x10) }, ""},
+		"an empty end": {func(b *builder) {
+			b.put(otherHeap+0x2000-0x20, 0, 0x1, 0, 0x1001)
+			b.put(first+0x160+w, otherHeap+0x2000-0x20-first-0x160+1)
+		}, ""},
+		"empty": {func(b *builder) { b.put(first+0x40+w, 1) }, "stands 0x1 where"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := build(layouts(w)[0], true, true, arch.AMD64)
+			for i := uint64(1); i <= bins; i++ {
+				b.link(mainArena, i)
+			}
+			b.put(mainArena+b.layout.fast+2*w, 0)
+			b.parameters(60)
+			b.put(params+96, heapAddr+4) // sbrk_base
+			b.chain(heapAddr+0x10, b.top, 0x200, 0x800)
+			b.put(b.top, 0, 0x1001)
+			b.chain(first, otherHeap+0x2000, 0x40, 0x120)
+			b.put(otherHeap+0x2000, 0, 0x1001)
+			c.damage(b)
+			h := b.read(t, 0, 0, walk)
+			var all []Damage
+			for i := range h.Arenas {
+				all = append(all, h.Arenas[i].Damages...)
+				if h.Arenas[i].Partial {
+					t.Errorf("%+v", h.Arenas[i])
+				}
+			}
+			if c.want == "" && len(all) > 0 || c.want != "" && (len(all) != 1 || !strings.Contains(all[0].Text, c.want)) {
+				t.Errorf("%+v, want %q", all, c.want)
+			}
+		})
 	}
 }
 
@@ -307,7 +372,7 @@ func FuzzRead(f *testing.F) {
 		if symbol {
 			arena = mainArena
 		}
-		h, err := Read(b, b.process, arena, 0, []snapshot.Range{{Addr: dataAddr, Size: partSize}}, enough)
+		h, err := Read(b, b.process, arena, 0, []snapshot.Range{{Addr: dataAddr, Size: partSize}}, Limit{Blocks: enough.Blocks, Time: time.Minute, Walk: true})
 		if h == nil {
 			return
 		}

@@ -68,8 +68,9 @@ int main(int argc, char **argv) {
 		} while (second - first != third - second || second - first > SIZE + 16);
 		uintptr_t damaged = (uintptr_t)second - 2 * sizeof(size_t);
 		free(second);
-		memset(first + malloc_usable_size(first), 'A', 3 * sizeof(size_t));
-		say("ready damaged=%#lx", (unsigned long)damaged);
+		size_t size = malloc_usable_size(first);
+		memset(first + size, 'A', 3 * sizeof(size_t));
+		say("ready damaged=%#lx before=%p size=%zu", (unsigned long)damaged, (void *)first, size);
 		serve();
 	}
 	int fd = memfd_create("report", 0);
