@@ -81,8 +81,8 @@ var inspectParagraphs = []string{
 	"DUMP is of a process: an ELF core of procdump, the kernel, gdb's gcore or systemd, or a minidump; compressed by zstd (procdump -z) or " +
 		"not. The report has the stacks of all threads, those with equal stacks together and the one that crashed first, with functions, " +
 		"lines and inlined functions of C, C++, Rust and Go as far as symbols and debug information are found, and with those of scripts " +
-		"between them: Python, Node.js, Java, PHP, Ruby, Perl (amd64, dumps with the heap); what memory is used for; images and open files. " +
-		"Stacks are those of amd64, i386 and arm64.",
+		"between them: Python, Node.js, Java, PHP, Ruby, Perl (amd64, dumps with the heap); what memory is used for, " +
+		"what malloc has of it, and which block a program wrote beyond; images and open files. Stacks are those of amd64, i386 and arm64.",
 	"PID is a process that runs: it is stopped for the milliseconds that its stacks take. A file of such a name is ./1234.",
 	"What a dump does not hold of programs and libraries is read from their files, if these are the ones that were mapped (by build id), and " +
 		"from debug information in /usr/lib/debug, beside the file (.gnu_debuglink) or in it (.gnu_debugdata). For a dump of another machine, " +

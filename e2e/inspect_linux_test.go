@@ -47,6 +47,7 @@ type inspected struct {
 	}
 	Goroutines *inspectedGoroutines
 	Modules    []struct{ Path, BuildID string }
+	Memory     struct{ Allocator *inspectedHeap }
 	Warnings   []string
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"procdump/image"
 	"procdump/internal/signals"
 	"procdump/snapshot"
 )
@@ -171,18 +172,12 @@ func (c *Collected) abortMessage() string {
 	return strings.TrimSpace(strings.ToValidUTF8(s, "?"))
 }
 
-// libcVariable returns where a variable of the C library lies: in its image,
-// or in that of a static program.
+// libcVariable returns where a variable of the C library lies that its file
+// names.
 func (c *Collected) libcVariable(name string) (uint64, bool) {
-	all := c.set.All()
-	if len(all) == 0 {
+	im := c.libc()
+	if im == nil {
 		return 0, false
-	}
-	im := all[0]
-	for _, other := range all {
-		if n := base(other.Module.Path); strings.HasPrefix(n, "libc.so") || strings.HasPrefix(n, "libc-") {
-			im = other
-		}
 	}
 	f := im.File()
 	bias, ok := im.Bias()
@@ -194,4 +189,20 @@ func (c *Collected) libcVariable(name string) (uint64, bool) {
 		v, ok = f.FindSymbol(elf.SHT_SYMTAB, name)
 	}
 	return v + bias, ok
+}
+
+// libc is the C library's image, or that of a program that has it in itself; nil:
+// there are no images.
+func (c *Collected) libc() *image.Image {
+	all := c.set.All()
+	if len(all) == 0 {
+		return nil
+	}
+	im := all[0]
+	for _, other := range all {
+		if n := base(other.Module.Path); strings.HasPrefix(n, "libc.so") || strings.HasPrefix(n, "libc-") {
+			im = other
+		}
+	}
+	return im
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 
 	"procdump/image"
+	"procdump/inspect/heap"
 	"procdump/inspect/wait"
 	"procdump/interp"
 	"procdump/snapshot"
@@ -38,6 +39,8 @@ type Collected struct {
 	routines []routine      // of a Go program
 	runs     map[int]uint64 // which of them a thread runs, by its number
 	waiting  *wait.Waits    // what its threads wait for
+	heap     *heap.Heap     // of the C library, nil: it is not known
+	heapBy   string         // how it was found, if by a symbol
 	warnings []string
 }
 
@@ -71,6 +74,7 @@ func CollectWith(p *snapshot.Process, set *image.Set, warnings []error, w interp
 	}
 	c.goroutines(u, left)
 	c.waiting = wait.New(p, set, maxThreads)
+	c.allocator()
 	c.scripts(w)
 	// The vdso has no file to find its names in once the process goes on.
 	for _, im := range set.All() {
@@ -102,6 +106,7 @@ func (c *Collected) Report() *Report {
 	r.Reason = reason(p, r)
 	r.Modules = c.modules()
 	r.Memory = memoryOf(p)
+	r.Memory.Allocator = c.allocatorOf(r.Groups)
 	for _, f := range p.Files {
 		r.Files = append(r.Files, File{f.FD, f.Target})
 	}

@@ -19,6 +19,9 @@ type Memory struct {
 	Largest  []Region     `json:"largest"`
 	// Map are all mappings, ascending.
 	Map []Region `json:"map"`
+	// Allocator is that of the GNU C library, nil if the dump does not hold what it
+	// keeps of itself.
+	Allocator *Allocator `json:"allocator,omitempty"`
 }
 
 // MemoryKind is what mappings are used for.

@@ -59,6 +59,7 @@ func Facts(r *inspect.Report) []Fact {
 		}
 		f.add("Deadlock", r.Deadlocks[i].Text)
 	}
+	f.damage(r.Memory.Allocator)
 	who := fmt.Sprintf("%s (%d)", q.Name, q.PID)
 	if q.PID == 0 {
 		who = q.Name

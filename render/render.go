@@ -76,6 +76,7 @@ func (p *report) memory(m *inspect.Memory) {
 		}
 		p.Line("    %#x  %s  %s, %s  %s", uint64(g.Address), g.Perm, g.Kind, size, g.Path)
 	}
+	p.allocator(m.Allocator)
 }
 
 func (p *report) modules(all []inspect.Module) {

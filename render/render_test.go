@@ -27,6 +27,7 @@ func sample() *inspect.Report {
 		Module: "/opt/app/bin/app", ModuleOffset: &at, File: "/src/list.cc", Line: 42, How: "registers"}
 	store := push
 	store.Function, store.Linkage, store.Line, store.Inlined = "store", "", 12, true
+	threads, arena := 3, inspect.Address(0x7ffff7dd0c60)
 	handler := inspect.Frame{PC: 0x7ffff7c3c050, Function: "__restore_rt", Module: "/lib/libc.so.6", Signal: true, How: "cfi"}
 	again := inspect.Frame{PC: 0x555555555200, Function: "walk(Tree<std::map<std::string, std::vector<int> > >&)", Offset: 5, Module: "/opt/app/bin/app", How: "cfi"}
 	idle := inspect.Frame{PC: 0x7ffff7cd44a3, Module: "/lib/libstdc++.so.6", ModuleOffset: &low, How: "registers"}
@@ -66,7 +67,15 @@ func sample() *inspect.Report {
 			Kinds: []inspect.MemoryKind{{Kind: "heap", Regions: 1, Bytes: 4 << 30, Resident: 1 << 20, Swapped: 4096}, {Kind: "image", Regions: 2, Bytes: 1 << 30}},
 			Map: []inspect.Region{{Address: 0x555555554000, Bytes: 1 << 30, Perm: "r-xp", Kind: "image", Path: "/opt/app/bin/app"},
 				{Address: 0x555555600000, Bytes: 4 << 30, Resident: 1 << 20, Swapped: 4096, Perm: "rw-p", Kind: "heap", Path: "[heap]"}},
-			Largest: []inspect.Region{{Address: 0x555555600000, Bytes: 4 << 30, Resident: 1 << 20, Perm: "rw-p", Kind: "heap", Path: "[heap]"}}},
+			Largest: []inspect.Region{{Address: 0x555555600000, Bytes: 4 << 30, Resident: 1 << 20, Perm: "rw-p", Kind: "heap", Path: "[heap]"}},
+			Allocator: &inspect.Allocator{Found: inspect.ByShape, Bytes: 4 << 30, Used: 3 << 30, Free: 1 << 30,
+				Arenas: []inspect.Arena{
+					{Address: arena, Main: true, Threads: &threads, Heaps: 1, Bytes: 3 << 30, Peak: 3 << 30, Used: 2 << 30, Free: 1 << 30, Top: 1 << 20,
+						FreeBlocks: 65536, Fast: 4800, Locked: true, Partial: true},
+					{Address: 0x7fffe8000030, Heaps: 17, Bytes: 1 << 30, Used: 1 << 30}},
+				Mapped: &inspect.MappedBlocks{Count: 2, Bytes: 9 << 20},
+				Damage: []inspect.HeapDamage{{Arena: &arena, Address: 0x601230, Text: "the list of free blocks of 48 bytes leads to 0x4141414141414141, where no block can be"},
+					{Address: 0x7fffe8000030, Text: "the list of arenas leads to what is none", Changing: true}}}},
 		Samples:  []inspect.Samples{{Name: "CPU", Unit: "%", Limit: 80, Points: []inspect.Sample{{Time: end.UTC(), Value: 91.5}}}},
 		Missing:  []inspect.Missing{{Address: 0x7ffff7fc0000, Bytes: 8192, What: "/dev/dri/card0", Why: "device memory"}},
 		Files:    []inspect.File{{FD: 0, Target: "/dev/null"}, {FD: 3, Target: "socket:[1234]"}},

@@ -22,6 +22,7 @@ const (
 	maxFrames   = 40_000    // of all stacks
 	fewFrames   = 6         // of each stack beyond that
 	maxRegions  = 6000      // the largest
+	maxArenas   = 20        // the largest
 	maxItems    = 5000      // modules, files, variables, …
 	maxText     = 4 << 10   // bytes of a name or a value
 	maxMentions = 500       // of pieces of missing memory
@@ -49,6 +50,7 @@ type document struct {
 	Regions      []inspect.Region
 	MoreRegs     int
 	Fault        string // the address that was accessed
+	Arenas       list[*inspect.Arena]
 	Modules      list[inspect.Module]
 	Files        list[inspect.File]
 	Args         list[string]
@@ -92,6 +94,13 @@ func newDocument(r *inspect.Report) *document {
 	}
 	d.Shares, d.Measure = shares(&r.Memory)
 	d.Regions, d.MoreRegs = regions(r.Memory.Map)
+	if a := r.Memory.Allocator; a != nil {
+		var all []*inspect.Arena
+		for i := range a.Arenas {
+			all = append(all, &a.Arenas[i])
+		}
+		d.Arenas = of(all, maxArenas)
+	}
 	d.Modules = of(r.Modules, maxItems)
 	d.Files = of(r.Files, maxItems)
 	d.Args = of(texts(r.Process.Args), maxItems)

@@ -32,12 +32,17 @@ var files embed.FS
 var scripts = []string{"page.js", "flame.js", "map.js"}
 
 var report = template.Must(template.New("report.tmpl").Funcs(template.FuncMap{
-	"size":     page.Size,
-	"plural":   page.Plural,
-	"duration": render.Duration,
-	"name":     render.ThreadName,
-	"facts":    render.ThreadFacts,
-	"percent":  percent,
+	"size":         page.Size,
+	"plural":       page.Plural,
+	"duration":     render.Duration,
+	"name":         render.ThreadName,
+	"facts":        render.ThreadFacts,
+	"percent":      percent,
+	"allocator":    render.AllocatorSummary,
+	"arenaThreads": render.ArenaThreads,
+	"arenaFree":    render.ArenaFree,
+	"arenaNotes":   render.ArenaNotes,
+	"byShape":      func() string { return render.ByShape },
 }).ParseFS(files, "report.tmpl"))
 
 // Write writes the report as an HTML file.

@@ -150,6 +150,8 @@ func looks(t *testing.T, b *browser) {
 	colour := `getComputedStyle(document.body).backgroundColor`
 	b.scheme("light")
 	light := b.value(colour)
+	b.want(`document.querySelector(".links").scrollWidth - document.querySelector(".links").clientWidth`, 0)
+	b.want(`document.querySelectorAll("#arenas tbody tr").length`, 2)
 	b.picture("light")
 	b.scheme("dark")
 	if b.value(colour) == light {

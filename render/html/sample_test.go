@@ -71,7 +71,19 @@ func sample() *inspect.Report {
 		inspect.Region{Address: 0x600000, Bytes: 4 << 30, Resident: 1 << 30, Swapped: 4096, Perm: "rw-p", Kind: "heap", Path: "[heap]"},
 		inspect.Region{Address: 0x7ffff7c00000, Bytes: 0x200000, Resident: 0x100000, Perm: "r-xp", Kind: "image", Path: "/lib/libc.so.6"},
 		inspect.Region{Address: 0x7ffffffde000, Bytes: 0x21000, Resident: 0x3000, Perm: "rw-p", Kind: "stack", Path: "[stack]"})
+	r.Memory.Allocator = allocator()
 	return r
+}
+
+// allocator is that of two arenas, one of them damaged.
+func allocator() *inspect.Allocator {
+	threads, main := 3, inspect.Address(0x7ffff7dd0c60)
+	return &inspect.Allocator{Found: inspect.BySymbol, Bytes: 4 << 30, Used: 3 << 30, Free: 1 << 30,
+		Arenas: []inspect.Arena{
+			{Address: main, Main: true, Threads: &threads, Heaps: 1, Bytes: 3 << 30, Used: 2 << 30, Free: 1 << 30, Top: 1 << 20, FreeBlocks: 65536, Partial: true, Locked: true},
+			{Address: 0x7fffe8000030, Heaps: 17, Bytes: 1 << 30, Used: 1 << 30}},
+		Mapped: &inspect.MappedBlocks{Count: 2, Bytes: 9 << 20},
+		Damage: []inspect.HeapDamage{{Arena: &main, Address: 0x601230, Text: "the list of free blocks of 48 bytes leads to 0x4141414141414141, where no block can be"}}}
 }
 
 // memory is that of some mappings.
@@ -121,6 +133,7 @@ func hostile() *inspect.Report {
 	r.Reason, r.Dump.Kind, r.Dump.Tool, r.Dump.Comment, r.System.Host = bad, bad, bad, bad, bad
 	r.Process.Name, r.Process.Exe, r.Process.Args, r.Process.Environ = bad, bad, []string{bad, address}, []string{bad, "A=" + bad}
 	r.Exception.Message, r.Exception.What, r.Exception.Signal = bad, bad, bad
+	r.Memory.Allocator.Damage[0].Text = bad
 	for i := range r.Groups {
 		g := &r.Groups[i]
 		g.End = bad
