@@ -52,6 +52,7 @@ type Set struct {
 	pages    pageCache
 	inMemory uint64   // bytes of images that are no files
 	unpacked uint64   // bytes of mini debug information
+	xzLeft   uint64   // bytes of dictionaries that may still be made for it
 	records  int      // of symbol files that may still be remembered
 	steps    int      // of Go's tables that may still be read
 	searched uint64   // bytes of variables
@@ -70,7 +71,7 @@ func NewSet(p *snapshot.Process, o Options) *Set {
 	if len(o.DebugDirs) == 0 {
 		o.DebugDirs = []string{DebugDir}
 	}
-	s := &Set{p: p, o: o, records: breakpad.MaxRecords, steps: pclntab.MaxSteps}
+	s := &Set{p: p, o: o, records: breakpad.MaxRecords, xzLeft: maxAllXZDict, steps: pclntab.MaxSteps}
 	for i := range p.Modules {
 		s.images = append(s.images, &Image{Module: &p.Modules[i], Index: i, set: s})
 		s.order = append(s.order, i)
