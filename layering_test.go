@@ -36,6 +36,7 @@ var layers = map[string][]string{
 	"internal/spelling":  {},
 	"internal/mountinfo": {},
 	"internal/packed":    {},
+	"internal/safeopen":  {},
 	"live":               {"snapshot", "arch", "internal/sys", "internal/elfimage", "internal/mountinfo"},
 	"target":             {"internal/sys", "internal/mountinfo"},
 	"dumpkind":           {"snapshot", "arch"},
@@ -46,7 +47,7 @@ var layers = map[string][]string{
 	"monitor":     {"trigger", "probe", "live", "capture", "target", "snapshot", "dumpkind", "internal/signals"},
 	"corepattern": {"snapshot", "arch", "elfcore", "dumpkind", "capture", "live", "target", "internal/sys", "internal/signals"},
 
-	"image":     {"snapshot", "arch", "internal/elfimage"},
+	"image":     {"snapshot", "arch", "internal/elfimage", "internal/safeopen"},
 	"unwind":    {"snapshot", "arch", "image"},
 	"symbols":   {"snapshot", "arch", "image"},
 	"goroutine": {"snapshot", "arch", "image"},

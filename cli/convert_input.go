@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 
+	"procdump/internal/safeopen"
 	"procdump/kdump"
 	"procdump/kdump/open"
 	"procdump/kdump/windump"
@@ -50,14 +51,13 @@ var errNoFile = errors.New("it is neither a file nor a block device")
 // openSeekable opens a file or a block device. To open a named pipe would wait
 // for who writes to it, and a terminal or another device has no dump.
 func openSeekable(path string) (*os.File, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return os.Open(path) // says why not
-	}
-	if m := st.Mode(); !m.IsRegular() && m&fs.ModeDevice == 0 || m&fs.ModeCharDevice != 0 {
-		return nil, errNoFile
-	}
-	return os.Open(path)
+	f, _, err := safeopen.File(path, func(st fs.FileInfo) error {
+		if m := st.Mode(); !m.IsRegular() && m&fs.ModeDevice == 0 || m&fs.ModeCharDevice != 0 {
+			return errNoFile
+		}
+		return nil
+	})
+	return f, err
 }
 
 func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
