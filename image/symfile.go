@@ -102,7 +102,7 @@ func (im *Image) openSymbols(path, id string) (*breakpad.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := breakpad.NewReader(o, st.Size(), &im.set.records)
+	f, err := breakpad.NewReader(o, st.Size(), im.set.sharedSymbols)
 	if err == nil && !strings.EqualFold(f.ID, id) {
 		err = fmt.Errorf("its symbols are those of another file (%s, not %s)", f.ID, id)
 	}
