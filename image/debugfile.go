@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"io"
 	"path/filepath"
+
+	"procdump/internal/guard"
 )
 
 // Debug returns the separate file of the image's debug information, or nil. It
@@ -207,7 +209,7 @@ func (im *Image) Mini() *File {
 // unpackMini decompresses a mini debug file of at most limit bytes, and takes the
 // memory of the dictionaries from left.
 func unpackMini(b []byte, limit uint64, left *uint64) (f *File, err error) {
-	err = guard(func() error {
+	err = guard.Do(malformed, func() error {
 		text, err := unxz(b, limit, left)
 		if err != nil {
 			return err
