@@ -61,7 +61,7 @@ func New(p *snapshot.Process, set *image.Set) (Walker, error) {
 		add(newRuby)
 		add(newPerl)
 	}
-	if Slow(p) {
+	if profiled(p) {
 		add(newProfiler)
 	}
 	switch {
@@ -111,13 +111,18 @@ func (all walkers) Close() {
 var runtimes = regexp.MustCompile(`^(python\d?(\.\d+)?t?|libpython\d.*\.so.*|node(js)?|libnode\.so.*|libjvm\.so|` +
 	`php(-fpm|-cgi)?(\d.*)?|libphp.*\.so|beam\.smp|libcoreclr\.so|luajit.*|libluajit.*\.so.*)$`)
 
-// Slow tells whether the process has a runtime that takes long to find out
-// about, by its name.
-func Slow(p *snapshot.Process) bool {
+// profiled tells whether the process has a runtime that the profiler knows, by
+// its name.
+func profiled(p *snapshot.Process) bool {
 	for i := range p.Modules {
 		if runtimes.MatchString(baseName(&p.Modules[i])) {
 			return true
 		}
 	}
 	return false
+}
+
+// Slow tells whether the process has a runtime that takes long to find out about.
+func Slow(p *snapshot.Process) bool {
+	return profiles && p.Machine() == arch.AMD64 && profiled(p)
 }

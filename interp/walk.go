@@ -57,6 +57,9 @@ type walker struct {
 // quiet keeps the profiler from writing to the standard error.
 var quiet = sync.OnceFunc(func() { log.SetLogger(*slog.New(slog.DiscardHandler)) })
 
+// profiles tells that this build has the profiler.
+const profiles = true
+
 // newProfiler returns a walker of a process with one of the runtimes.
 func newProfiler(p *snapshot.Process, set *image.Set) (Walker, error) {
 	if p.Machine() != arch.AMD64 {
