@@ -57,6 +57,10 @@ func openSeekable(path string) (*os.File, error) {
 		}
 		return nil
 	})
+	var missing *fs.PathError
+	if errors.As(err, &missing) {
+		missing.Op = "open" // which was asked for
+	}
 	return f, err
 }
 
@@ -74,6 +78,9 @@ func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
 		return nil, fmt.Errorf("read dump %q: %s", path, problem)
 	}
 	d, err := open.Dump(f, size)
+	if errors.Is(err, kdump.ErrFormat) {
+		err = unknownDump(head[:n], err, kernelFormats)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read dump %q: %w", path, err)
 	}
@@ -90,6 +97,25 @@ func otherFormat(head []byte) string {
 		return "it is a crash dump of Windows, and no debugger reads its memory in another format; open it with WinDbg"
 	}
 	return compressedWhole(head)
+}
+
+// Formats of dumps that are read, of processes and of kernels.
+const (
+	processFormats = "an ELF core or a minidump, compressed by zstd or not"
+	kernelFormats  = "kdump-compressed, ELF, flattened, LiME or AVML"
+)
+
+// unknownDump says of what begins with head, and what err says of, what could be
+// read in its place.
+func unknownDump(head []byte, err error, kernels string) error {
+	if open.Match(head) {
+		return fmt.Errorf("it is no dump that is known: %w", err)
+	}
+	begin := "it is empty"
+	if len(head) > 0 {
+		begin = fmt.Sprintf("it begins with % x", head[:min(len(head), 8)])
+	}
+	return fmt.Errorf("it is no dump that is known: %s; name the dump of a process (%s) or of a kernel (%s)", begin, processFormats, kernels)
 }
 
 // compressedWhole says what to do about a file that a compressor has made, or "".

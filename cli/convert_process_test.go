@@ -242,6 +242,7 @@ func TestConvertProcessRefused(t *testing.T) {
 		{[]string{"-ma"}, core, ExitFailed, "only a full dump"},
 		{nil, cut, ExitFailed, "x.dmp"},
 		{[]string{"-mm"}, filepath.Join(t.TempDir(), "none"), ExitFailed, "no such file"},
+		{nil, sampleFile(t, "text", []byte("just text")), ExitFailed, "it begins with 6a 75 73 74 20 74 65 78; name the dump of a process (an ELF core or a minidump"},
 		{[]string{"-mm"}, writeFakeVMCore(t), ExitUsage, "no dump of a process"},
 		{[]string{"-dontdump"}, writeFakeVMCore(t), ExitUsage, "-dontdump: it is for processes"},
 		{[]string{"-format", "minidump"}, writeFakeVMCore(t), ExitUsage, "a minidump holds a process"},
