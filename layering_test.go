@@ -37,9 +37,10 @@ var layers = map[string][]string{
 	"internal/mountinfo": {},
 	"internal/packed":    {},
 	"internal/guard":     {},
+	"internal/printable": {},
 	"internal/safeopen":  {},
 	"live":               {"snapshot", "arch", "internal/sys", "internal/elfimage", "internal/mountinfo"},
-	"target":             {"internal/sys", "internal/mountinfo"},
+	"target":             {"internal/sys", "internal/mountinfo", "internal/printable"},
 	"dumpkind":           {"snapshot", "arch"},
 	"capture":            {"snapshot", "dumpkind", "elfcore", "minidump", "zseek", "arch", "internal/sys"},
 
@@ -57,9 +58,9 @@ var layers = map[string][]string{
 	"render":    {"inspect"},
 	"kernel":    {"kdump", "arch", "internal/sys", "internal/spelling", "internal/mountinfo"},
 
-	"inspect/kernel": {"kdump", "kernel", "arch"},
+	"inspect/kernel": {"kdump", "kernel", "arch", "internal/printable"},
 	"render/kernel":  {"inspect/kernel", "render/page"},
-	"render/page":    {},
+	"render/page":    {"internal/printable"},
 
 	"cli":          {"*"},
 	"cmd/procdump": {"cli"},
