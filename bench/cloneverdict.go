@@ -7,6 +7,7 @@ const (
 	mostOfFork     = 1.25 // the pause, of the cost of fork(2) of the victim
 	leastOfPause   = 20.0 // gcore's pause, of this one
 	mostHugePerGiB = 5.0  // ms, with huge pages
+	leastHuge      = 0.95 // of the memory, that is in huge pages
 )
 
 // judgeClones judges the pauses of dumps from a clone, as procdump says them and
@@ -17,7 +18,10 @@ func judgeClones(byName map[string]*result) (all []verdict) {
 		what := "clone of " + size
 		all = append(all, ofFork(what, r), gcorePause(what, r, nameClone, placeDisk, leastOfPause))
 	}
-	return append(all, pause("clone of 1GiB of huge pages", byName["clone1GiB-huge"], nameClone, placeDisk, mostHugePerGiB))
+	huge := byName["clone1GiB-huge"]
+	share := huge.row(nameClone, placeDisk).median(hugeOf)
+	return append(all, onlyIf(pause("clone of 1GiB of huge pages", huge, nameClone, placeDisk, mostHugePerGiB),
+		share, leastHuge, figure("%.0f", 100*share)+" % of it are"))
 }
 
 // ofFork compares the pause with what fork(2) of the same process takes.

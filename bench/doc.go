@@ -6,7 +6,8 @@
 // It prints a table of the dumps, one of the watching, one of dumps of kernels,
 // one of the reading of dumps, and then what must hold, each line with PASS, FAIL or ?
 // and the figure that decides; unless all pass it exits with 1. A ? says that
-// the limit itself varied too much, or was beaten by too much, to judge by it.
+// the limit itself varied too much, or was beaten by too much, to judge by it, or
+// that the victim was not what is meant: without huge pages, or slower at writing.
 // Linux only.
 //
 // The contestants of a case take turns on the same victim, in a new random

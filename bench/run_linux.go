@@ -36,16 +36,20 @@ func (b *bench) run(v *victim, t tool, place string) (s sample) {
 	if err := b.prepare(v.touched); err != nil {
 		return sample{err: err}
 	}
-	if _, err := v.gap(); err != nil {
+	huge, err := v.huge()
+	if err != nil {
+		return sample{err: err}
+	}
+	if _, _, err := v.gap(); err != nil {
 		return sample{err: err}
 	}
 	if s = t.dump(b, v, dir); s.err != nil {
 		s.err = fmt.Errorf("%s: %w", t.name, s.err)
 		return s
 	}
-	s.held = v.touched
+	s.held, s.huge = v.touched, huge
 	if s.seen >= 0 {
-		if s.seen, s.err = v.gap(); s.err != nil {
+		if s.seen, s.rate, s.err = v.gap(); s.err != nil {
 			return s
 		}
 	}

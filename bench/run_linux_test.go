@@ -186,6 +186,43 @@ func TestMaps(t *testing.T) {
 	}
 }
 
+// TestVictimTells: the victim says how much it writes, and the kernel how much of it
+// is in huge pages.
+func TestVictimTells(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc")
+	}
+	program, err := buildVictim(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dirty := range []int{0, 4} {
+		v, err := startVictim(program, shape{mib: 16, percent: 100, threads: 2, dirty: dirty})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.stop()
+		if huge, err := v.huge(); err != nil || huge != 0 {
+			t.Errorf("%v of it in huge pages, %v", huge, err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		// On a machine that is busy it writes less, never much more.
+		if _, rate, err := v.gap(); err != nil || (rate > 0) != (dirty > 0) || rate > 1.2*float64(dirty) {
+			t.Errorf("%v MiB/s of %d, %v", rate, dirty, err)
+		}
+	}
+	v, err := startVictim(program, shape{mib: 16, percent: 100, threads: 2, huge: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.stop()
+	if huge, err := v.huge(); err != nil || huge < 0 || huge > 1 {
+		t.Errorf("%v of it in huge pages, %v", huge, err)
+	} else {
+		t.Logf("%.2f of it in huge pages", huge)
+	}
+}
+
 func TestChosen(t *testing.T) {
 	long := 0
 	for _, c := range cases() {

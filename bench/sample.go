@@ -17,6 +17,8 @@ type sample struct {
 	seen  time.Duration // the longest absence of the target's beating thread
 	disk  int64         // bytes the file occupies
 	held  int64         // bytes of the victim's memory
+	huge  float64       // the share of it that was in huge pages before
+	rate  float64       // MiB a second that the victim wrote to meanwhile
 	err   error
 }
 
@@ -124,5 +126,7 @@ func cpuOf(s sample) float64     { return s.cpu.Seconds() }
 func rssOf(s sample) float64     { return float64(s.rss) / (1 << 20) }
 func diskOf(s sample) float64    { return float64(s.disk) / (1 << 20) }
 func shareOf(s sample) float64   { return float64(s.disk) / float64(s.held) }
+func hugeOf(s sample) float64    { return s.huge }
+func rateOf(s sample) float64    { return s.rate }
 func ownOf(s sample) float64     { return s.own.Seconds() * 1000 }
 func seenOf(s sample) float64    { return s.seen.Seconds() * 1000 }

@@ -73,13 +73,13 @@ func results(change func(tool, place string, s *sample)) []*result {
 		nameGcore: {wall: time.Second, own: -1, seen: 100 * time.Millisecond},
 	}
 	idle, gcore := sample{seen: time.Millisecond}, sample{wall: 3 * time.Second, own: -1, seen: 2 * time.Second}
-	add("clone1GiB-huge", map[string]sample{nameIdle: idle, nameClone: {own: 3 * time.Millisecond, seen: 5500 * time.Microsecond}})
+	add("clone1GiB-huge", map[string]sample{nameIdle: idle, nameClone: {own: 3 * time.Millisecond, seen: 5500 * time.Microsecond, huge: 0.99}})
 	for _, name := range []string{"clone1GiB", "clone4GiB", "clone8GiB"} {
 		add(name, map[string]sample{nameIdle: idle, nameGcore: gcore, nameFork: {own: 30 * time.Millisecond},
 			nameClone: {own: 33 * time.Millisecond, seen: 36 * time.Millisecond}})
 	}
-	add("live8GiB-1", map[string]sample{nameIdle: idle, nameLive: {own: 10 * time.Millisecond, seen: 12 * time.Millisecond}})
-	add("live8GiB-100", map[string]sample{nameIdle: idle, nameLive: {own: 40 * time.Millisecond, seen: 45 * time.Millisecond}})
+	add("live8GiB-1", map[string]sample{nameIdle: idle, nameLive: {own: 10 * time.Millisecond, seen: 12 * time.Millisecond, rate: 1}})
+	add("live8GiB-100", map[string]sample{nameIdle: idle, nameLive: {own: 40 * time.Millisecond, seen: 45 * time.Millisecond, rate: 99}})
 	for _, name := range []string{"1GiB", "4GiB", "sparse"} {
 		add(name, full)
 	}
@@ -195,6 +195,8 @@ func TestVerdicts(t *testing.T) {
 				s.own += 60 * time.Millisecond
 			}
 		}},
+		{"few huge pages", 1, func(tool, _ string, s *sample) { s.huge /= 2 }},
+		{"the writer is slowed down", 2, func(tool, _ string, s *sample) { s.rate *= 0.8 }},
 		{"a noisy machine", 10, func(tool, _ string, s *sample) {
 			if tool == nameIdle {
 				s.seen = 200 * time.Millisecond

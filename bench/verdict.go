@@ -145,6 +145,19 @@ func pause(what string, r *result, tool, place string, most float64) verdict {
 	return verdict{what, p.String(), p.state(p.own <= most && p.seen-p.noise <= most, most)}
 }
 
+// onlyIf makes no verdict of one that holds of another victim than is meant: x says
+// what is special about it, of which it must have least.
+func onlyIf(v verdict, x, least float64, what string) verdict {
+	if v.state == notRun {
+		return v
+	}
+	v.figure += "; " + what
+	if v.state == pass && !(x >= least) { // also of NaN
+		v.state = unsure
+	}
+	return v
+}
+
 // gcorePause judges how many times longer gcore's pause is. The victim's view
 // counts of both: gcore does not say its own.
 func gcorePause(what string, r *result, tool, place string, least float64) verdict {

@@ -143,9 +143,26 @@ func (v *victim) answer(word string) (map[string]int64, error) {
 }
 
 // gap is the longest absence of the victim's beating thread since the last
-// question. A gap that has not ended yet is not in it, hence the sleep.
-func (v *victim) gap() (time.Duration, error) {
+// question, and how many MiB a second it has written to since. A gap that has not
+// ended yet is not in it, hence the sleep.
+func (v *victim) gap() (longest time.Duration, rate float64, err error) {
 	time.Sleep(2 * time.Millisecond)
 	a, err := v.ask("gap")
-	return time.Duration(a["us"]) * time.Microsecond, err
+	mib := float64(a["pages"]) * 4096 / (1 << 20)
+	return time.Duration(a["us"]) * time.Microsecond, mib / (time.Duration(a["within"]) * time.Microsecond).Seconds(), err
+}
+
+// huge is which share of the victim's memory is in transparent huge pages now.
+func (v *victim) huge() (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", v.pid))
+	if err != nil {
+		return 0, fmt.Errorf("count huge pages: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "AnonHugePages:" {
+			kib, err := strconv.ParseInt(f[1], 10, 64)
+			return float64(kib<<10) / float64(v.touched), err
+		}
+	}
+	return 0, fmt.Errorf("count huge pages: /proc/%d/smaps_rollup does not tell", v.pid)
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 
+	"procdump/internal/safeopen"
 	"procdump/kdump"
 	"procdump/kdump/open"
 	"procdump/kdump/windump"
@@ -50,14 +51,17 @@ var errNoFile = errors.New("it is neither a file nor a block device")
 // openSeekable opens a file or a block device. To open a named pipe would wait
 // for who writes to it, and a terminal or another device has no dump.
 func openSeekable(path string) (*os.File, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return os.Open(path) // says why not
+	f, _, err := safeopen.File(path, func(st fs.FileInfo) error {
+		if m := st.Mode(); !m.IsRegular() && m&fs.ModeDevice == 0 || m&fs.ModeCharDevice != 0 {
+			return errNoFile
+		}
+		return nil
+	})
+	var missing *fs.PathError
+	if errors.As(err, &missing) {
+		missing.Op = "open" // which was asked for
 	}
-	if m := st.Mode(); !m.IsRegular() && m&fs.ModeDevice == 0 || m&fs.ModeCharDevice != 0 {
-		return nil, errNoFile
-	}
-	return os.Open(path)
+	return f, err
 }
 
 func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
@@ -74,6 +78,9 @@ func readKernelFile(f *os.File, path string) (*kdump.Dump, error) {
 		return nil, fmt.Errorf("read dump %q: %s", path, problem)
 	}
 	d, err := open.Dump(f, size)
+	if errors.Is(err, kdump.ErrFormat) {
+		err = unknownDump(head[:n], err, kernelFormats)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read dump %q: %w", path, err)
 	}
@@ -90,6 +97,25 @@ func otherFormat(head []byte) string {
 		return "it is a crash dump of Windows, and no debugger reads its memory in another format; open it with WinDbg"
 	}
 	return compressedWhole(head)
+}
+
+// Formats of dumps that are read, of processes and of kernels.
+const (
+	processFormats = "an ELF core or a minidump, compressed by zstd or not"
+	kernelFormats  = "kdump-compressed, ELF, flattened, LiME or AVML"
+)
+
+// unknownDump says of what begins with head, and what err says of, what could be
+// read in its place.
+func unknownDump(head []byte, err error, kernels string) error {
+	if open.Match(head) {
+		return fmt.Errorf("it is no dump that is known: %w", err)
+	}
+	begin := "it is empty"
+	if len(head) > 0 {
+		begin = fmt.Sprintf("it begins with % x", head[:min(len(head), 8)])
+	}
+	return fmt.Errorf("it is no dump that is known: %s; name the dump of a process (%s) or of a kernel (%s)", begin, processFormats, kernels)
 }
 
 // compressedWhole says what to do about a file that a compressor has made, or "".

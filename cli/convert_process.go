@@ -124,12 +124,11 @@ func possible(d *processDump, out *capture.Output) error {
 	if kind == dumpkind.AsIs || kind == dumpkind.Custom {
 		return nil
 	}
-	if have := p.Info.Kind; have != "" {
-		for _, k := range []dumpkind.Kind{dumpkind.Triage, dumpkind.Mini, dumpkind.MiniPlus} {
-			if have == k.String() && kind > k {
-				return fmt.Errorf("it is of kind %s, which has not the memory for kind %v", have, kind)
-			}
-		}
+	if have, ok := dumpkind.KindOf(p.Info.From); ok && kind > have {
+		return fmt.Errorf("it was made of a dump of kind %v, which has not the memory for kind %v", have, kind)
+	}
+	if have, ok := dumpkind.KindOf(p.Info.Kind); ok && kind > have {
+		return fmt.Errorf("it is of kind %v, which has not the memory for kind %v", have, kind)
 	}
 	if kind == dumpkind.Full && p.Info.Kind != kind.String() {
 		return errors.New("only a full dump of procdump gives a full one; without a kind, all that it holds is converted")

@@ -200,6 +200,31 @@ func TestConvertKinds(t *testing.T) {
 	}
 }
 
+// TestConvertCustom: what a dump that a mask was put on was made of bounds what is
+// made of it in its turn, however often.
+func TestConvertCustom(t *testing.T) {
+	in := sampleFile(t, "x.core", processSamples(t)["gcore-amd64.core.gz"])
+	for kind, want := range map[string]map[string]string{ // by the switch: what is said, "" where it goes
+		"-mt": {"-mt": "", "-mm": "made of a dump of kind triage", "-mp": "made of a dump of kind triage", "-ma": "made of a dump of kind triage"},
+		"-mm": {"-mt": "", "-mm": "", "-mp": "made of a dump of kind mini", "-ma": "kind mini"},
+		"":    {"-mt": "", "-mm": "", "-mp": "it is of kind custom", "-ma": "it is of kind custom"},
+	} {
+		small := in
+		if kind != "" {
+			small = mustConvert(t, "small.core", kind, in)
+		}
+		for _, name := range []string{"custom.core", "custom.dmp"} {
+			custom := mustConvert(t, name, "-mc", "ff", mustConvert(t, name, "-mc", "7f", small))
+			for arg, said := range want {
+				code, text, errs := convertFile(t, arg, custom, filepath.Join(t.TempDir(), name))
+				if (code == ExitOK) != (said == "") || !strings.Contains(errs, said) {
+					t.Errorf("%s of %s of one of %q: code %d, want %q: %s%s", arg, name, kind, code, said, text, errs)
+				}
+			}
+		}
+	}
+}
+
 // TestConvertProcessRefused: what cannot be is said, and leaves nothing behind.
 func TestConvertProcessRefused(t *testing.T) {
 	samples := processSamples(t)
@@ -217,6 +242,7 @@ func TestConvertProcessRefused(t *testing.T) {
 		{[]string{"-ma"}, core, ExitFailed, "only a full dump"},
 		{nil, cut, ExitFailed, "x.dmp"},
 		{[]string{"-mm"}, filepath.Join(t.TempDir(), "none"), ExitFailed, "no such file"},
+		{nil, sampleFile(t, "text", []byte("just text")), ExitFailed, "it begins with 6a 75 73 74 20 74 65 78; name the dump of a process (an ELF core or a minidump"},
 		{[]string{"-mm"}, writeFakeVMCore(t), ExitUsage, "no dump of a process"},
 		{[]string{"-dontdump"}, writeFakeVMCore(t), ExitUsage, "-dontdump: it is for processes"},
 		{[]string{"-format", "minidump"}, writeFakeVMCore(t), ExitUsage, "a minidump holds a process"},

@@ -163,7 +163,7 @@ func TestConvertRefused(t *testing.T) {
 		{in: filepath.Join(dir, "none"), code: ExitFailed, want: "no such file"},
 		{in: dir, code: ExitFailed, want: "neither a file nor a block device"},
 		{in: "/dev/null", code: ExitFailed, want: "neither a file nor a block device"},
-		{in: file("text", "hello"), code: ExitFailed, want: "not a dump of this format"},
+		{in: file("text", "hello"), code: ExitFailed, want: "or of a kernel (kdump-compressed"},
 		{in: file("mini", "MDMP"), code: ExitFailed, want: "read dump"},
 		{in: file("windows", "PAGEDU64"), code: ExitFailed, want: "WinDbg"},
 		{in: file("zst", "\x28\xb5\x2f\xfd"), code: ExitFailed, want: "zstd -d"},

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -122,7 +121,7 @@ func diffFiles(o *diffOptions, stdout *os.File) error {
 			var f *os.File
 			if f, err = openSeekable(in); err == nil {
 				f.Close()
-				err = errors.New("it is not the dump of a process")
+				err = fmt.Errorf("it is not the dump of a process: name %s, or the PID of one that runs", processFormats)
 			}
 		}
 		if err != nil {

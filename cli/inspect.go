@@ -213,7 +213,7 @@ func inspectFile(o *inspectOptions, stdout *os.File) error {
 		if problem := compressedWhole(head[:n]); problem != "" {
 			return fmt.Errorf("inspect %s: %s", o.In, problem)
 		}
-		return fmt.Errorf("inspect %s: it is no dump that is known: %w", o.In, err)
+		return fmt.Errorf("inspect %s: %w", o.In, unknownDump(head[:n], err, kernelFormats+"; of Windows: MEMORY.DMP or a small dump"))
 	case err != nil:
 		return fmt.Errorf("inspect %s: %w", o.In, err)
 	}

@@ -1,6 +1,9 @@
 package dumpkind
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Kind is how much of a process a dump holds. Kinds are ordered by the size
 // that they usually have, smallest first, which is the order in which one
@@ -26,6 +29,13 @@ func (k Kind) String() string {
 		return kindNames[k]
 	}
 	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// KindOf returns the kind of that name; false: it is none of those of which a
+// process can be dumped.
+func KindOf(name string) (Kind, bool) {
+	k := Kind(slices.Index(kindNames[:], name))
+	return k, k.Valid()
 }
 
 // Valid tells whether k is one of the kinds of which a process can be dumped.

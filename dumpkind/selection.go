@@ -110,7 +110,7 @@ func (s *selector) asIs() (*Selection, error) {
 func (s *selector) copy() *snapshot.Process {
 	s.cutLeftOut()
 	q := *s.p
-	q.Info.Kind = s.o.Kind.String()
+	q.Info.Kind, q.Info.From = s.o.Kind.String(), s.from()
 	q.Info.LeftOut = append(slices.Clone(q.Info.LeftOut), s.leftOut...)
 	if q.Info.LeftOutBytes = s.bytes; s.o.Dump {
 		q.Info.LeftOutBytes += s.p.Info.LeftOutBytes
@@ -119,6 +119,21 @@ func (s *selector) copy() *snapshot.Process {
 	// Each dump of a trigger adds its own.
 	q.Info.Unreadable = slices.Clone(q.Info.Unreadable)
 	return &q
+}
+
+// from is the smallest kind of the dumps that this one is made of, if it is smaller
+// than this one's.
+func (s *selector) from() string {
+	smallest := s.o.Kind
+	for _, name := range []string{s.p.Info.Kind, s.p.Info.From} {
+		if k, ok := KindOf(name); ok && s.o.Dump {
+			smallest = min(smallest, k)
+		}
+	}
+	if smallest == s.o.Kind {
+		return ""
+	}
+	return smallest.String()
 }
 
 // take adds a range that begins at or after the start of the one before it.

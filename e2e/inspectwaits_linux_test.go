@@ -54,6 +54,8 @@ func TestInspectWaits(t *testing.T) {
 			want[tid] = fmt.Sprintf("mutex %s, held by thread %d", addr, pid)
 		case "rwlock":
 			want[tid] = fmt.Sprintf("rwlock %s, held by thread %d", addr, pid)
+		case "readers":
+			want[tid] = fmt.Sprintf("rwlock %s, held by a reader", addr)
 		case "semaphore":
 			want[tid] = "semaphore " + addr
 		case "condition":
@@ -69,7 +71,7 @@ func TestInspectWaits(t *testing.T) {
 		}
 	}
 	silent.Stop()
-	if pipe == 0 || len(circle) != 2 || len(want) != 14 {
+	if pipe == 0 || len(circle) != 2 || len(want) != 17 {
 		t.Fatalf("the program told of %d threads", len(want))
 	}
 	// misses are what a report has wrong.

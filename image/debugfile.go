@@ -8,7 +8,7 @@ import (
 	"io"
 	"path/filepath"
 
-	"github.com/ulikunitz/xz"
+	"procdump/internal/guard"
 )
 
 // Debug returns the separate file of the image's debug information, or nil. It
@@ -179,7 +179,6 @@ const (
 	maxAllMini = 128 << 20 // bytes of the mini debug files of a process, decompressed,
 	maxMini    = 64 << 20  // of one,
 	maxXZ      = 32 << 20  // and compressed
-	maxXZDict  = 64 << 20  // and of its dictionary: what xz -9 takes
 )
 
 // Mini returns the mini debug information that an image carries, compressed, in
@@ -196,7 +195,7 @@ func (im *Image) Mini() *File {
 		}
 		var m *File
 		if err == nil {
-			m, err = unpackMini(b, min(maxMini, maxAllMini-im.set.unpacked))
+			m, err = unpackMini(b, min(maxMini, maxAllMini-im.set.unpacked), &im.set.xzLeft)
 		}
 		if err != nil {
 			im.set.warn("%s: mini debug information: %v", f.Path, err)
@@ -207,17 +206,11 @@ func (im *Image) Mini() *File {
 	})
 }
 
-// unpackMini decompresses a mini debug file of at most limit bytes.
-func unpackMini(b []byte, limit uint64) (f *File, err error) {
-	err = guard(func() error {
-		if n := xzDict(b); n > maxXZDict {
-			return fmt.Errorf("a dictionary of %d MiB is too large", n>>20)
-		}
-		z, err := xz.NewReader(bytes.NewReader(b))
-		if err != nil {
-			return err
-		}
-		text, err := io.ReadAll(io.LimitReader(z, int64(limit)))
+// unpackMini decompresses a mini debug file of at most limit bytes, and takes the
+// memory of the dictionaries from left.
+func unpackMini(b []byte, limit uint64, left *uint64) (f *File, err error) {
+	err = guard.Do(malformed, func() error {
+		text, err := unxz(b, limit, left)
 		if err != nil {
 			return err
 		}
@@ -227,21 +220,4 @@ func unpackMini(b []byte, limit uint64) (f *File, err error) {
 		return err
 	})
 	return f, err
-}
-
-// xzDict is the size of the dictionary that the first block of an xz file asks
-// for, in bytes; 0 if it is not found. The block's header begins after the
-// 12 bytes of the stream's and has the LZMA2 filter's id 0x21, the length of its
-// property, 1, and the property (https://tukaani.org/xz/xz-file-format.txt, 5.3.1).
-func xzDict(b []byte) uint64 {
-	if len(b) < 13 {
-		return 0
-	}
-	head := b[12:min(len(b), 12+4*(int(b[12])+1))]
-	i := bytes.Index(head, []byte{0x21, 1})
-	if i < 0 || i+2 >= len(head) || head[i+2] > 40 {
-		return 0
-	}
-	bits := uint64(head[i+2])
-	return (2 | bits&1) << (bits/2 + 11)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 
 	"procdump/internal/elfimage"
+	"procdump/internal/guard"
 )
 
 // File is an ELF file.
@@ -49,7 +50,7 @@ func openFile(path string) (*File, error) {
 
 // newFile reads the headers of an ELF file.
 func newFile(r io.ReaderAt) (f *File, err error) {
-	err = guard(func() error {
+	err = guard.Do(malformed, func() error {
 		e, err := elf.NewFile(r)
 		if err != nil {
 			return err
@@ -78,15 +79,8 @@ func (f *File) close() {
 	}
 }
 
-// guard turns a panic of debug/elf, which trusts what it reads, into an error.
-func guard(do func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("malformed file: %v", r)
-		}
-	}()
-	return do()
-}
+// malformed is said of a panic of debug/elf, which trusts what it reads.
+const malformed = "malformed file"
 
 const maxNote = 4 << 10 // bytes that are looked at for a build id
 
@@ -133,7 +127,7 @@ func (f *File) Data(name string, limit uint64) (b []byte, err error) {
 	if s.Size > limit {
 		return nil, fmt.Errorf("section %s of %d MiB is too large", name, s.Size>>20)
 	}
-	err = guard(func() error { b, err = f.unpacked(s); return err })
+	err = guard.Do(malformed, func() error { b, err = f.unpacked(s); return err })
 	if err != nil {
 		return nil, fmt.Errorf("read section %s: %w", name, err)
 	}

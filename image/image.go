@@ -52,14 +52,15 @@ type Set struct {
 	pages    pageCache
 	inMemory uint64   // bytes of images that are no files
 	unpacked uint64   // bytes of mini debug information
-	records  int      // of symbol files that may still be remembered
+	xzLeft   uint64   // bytes of dictionaries that may still be made for it
 	steps    int      // of Go's tables that may still be read
 	searched uint64   // bytes of variables
 	symbols  []string // folders of symbol files
 	fetcher  Fetcher
 	// supplements are files of debug information that images share, by build id.
-	supplements map[string]*File
-	warnings    []string
+	supplements   map[string]*File
+	sharedSymbols *breakpad.Shared // of symbol files
+	warnings      []string
 }
 
 // NewSet returns the images of a process. Close must be called.
@@ -70,7 +71,7 @@ func NewSet(p *snapshot.Process, o Options) *Set {
 	if len(o.DebugDirs) == 0 {
 		o.DebugDirs = []string{DebugDir}
 	}
-	s := &Set{p: p, o: o, records: breakpad.MaxRecords, steps: pclntab.MaxSteps}
+	s := &Set{p: p, o: o, sharedSymbols: breakpad.NewShared(), xzLeft: maxAllXZDict, steps: pclntab.MaxSteps}
 	for i := range p.Modules {
 		s.images = append(s.images, &Image{Module: &p.Modules[i], Index: i, set: s})
 		s.order = append(s.order, i)
@@ -96,6 +97,9 @@ func (s *Set) Warnings() []string {
 		if im.file.value == nil && im.peFile.value == nil && im.why != "" && im.fetched.value == nil && len(all) < maxWarnings {
 			all = append(all, fmt.Sprintf("%s: %s", im.Module.Path, im.why))
 		}
+	}
+	if s.sharedSymbols.Exhausted() {
+		all = append(all, "the symbol files were asked for more than can be read in time: functions and frames that they know are missing")
 	}
 	if s.fetcher != nil {
 		all = append(all, s.fetcher.Warnings()...)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"procdump/image/breakpad"
+	"procdump/internal/safeopen"
 )
 
 // SymbolsIn makes a Set look for Breakpad's symbol files in folders, from now on.
@@ -101,7 +102,7 @@ func (im *Image) openSymbols(path, id string) (*breakpad.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := breakpad.NewReader(o, st.Size(), &im.set.records)
+	f, err := breakpad.NewReader(o, st.Size(), im.set.sharedSymbols)
 	if err == nil && !strings.EqualFold(f.ID, id) {
 		err = fmt.Errorf("its symbols are those of another file (%s, not %s)", f.ID, id)
 	}
@@ -121,16 +122,10 @@ func (im *Image) openSymbols(path, id string) (*breakpad.File, error) {
 // procfs or tracefs might wait, too, or change something. Those say that they are
 // empty.
 func openRegular(path string) (*os.File, fs.FileInfo, error) {
-	st, err := os.Stat(path)
-	if err == nil && (!st.Mode().IsRegular() || st.Size() == 0) {
-		err = fmt.Errorf("%s is no regular file, or empty", path)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	o, err := os.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	return o, st, nil
+	return safeopen.File(path, func(st fs.FileInfo) error {
+		if !st.Mode().IsRegular() || st.Size() == 0 {
+			return fmt.Errorf("%s is no regular file, or empty", path)
+		}
+		return nil
+	})
 }

@@ -18,6 +18,7 @@ import (
 
 	"procdump/arch"
 	"procdump/image"
+	"procdump/internal/guard"
 	"procdump/snapshot"
 	"procdump/unwind"
 )
@@ -25,10 +26,14 @@ import (
 // ErrNone means that the process has no runtime of scripts that is known.
 var ErrNone = errors.New("no runtime of scripts")
 
+// damaged is said of a panic of what is made for sound processes.
+const damaged = "find the functions of scripts: the runtime's data are damaged"
+
 // Walker walks the stacks of one process.
 type Walker interface {
 	// Stack returns a thread's native stack with the functions of scripts in
-	// it, or as it is if there are none.
+	// it, or as it is if there are none. What it reads for that is bounded, for a
+	// stack and for all of them: more is an error.
 	Stack(t *snapshot.Thread, native *unwind.Stack) (unwind.Stack, error)
 	// Attach has the walker walk another snapshot of the same process, with
 	// what it has found out.
@@ -43,7 +48,9 @@ type Walker interface {
 func New(p *snapshot.Process, set *image.Set) (Walker, error) {
 	var all walkers
 	var errs []error
-	add := func(w Walker, err error) {
+	add := func(find func(*snapshot.Process, *image.Set) (Walker, error)) {
+		var w Walker
+		err := guard.Do(damaged, func() (err error) { w, err = find(p, set); return err })
 		if err != nil {
 			errs = append(errs, err)
 		} else if w != nil {
@@ -51,11 +58,11 @@ func New(p *snapshot.Process, set *image.Set) (Walker, error) {
 		}
 	}
 	if p.Machine() == arch.AMD64 {
-		add(newRuby(p, set))
-		add(newPerl(p, set))
+		add(newRuby)
+		add(newPerl)
 	}
-	if Slow(p) {
-		add(newProfiler(p, set))
+	if profiled(p) {
+		add(newProfiler)
 	}
 	switch {
 	case len(all) > 0:
@@ -73,8 +80,12 @@ func (all walkers) Stack(t *snapshot.Thread, native *unwind.Stack) (unwind.Stack
 	s := *native
 	var errs []error
 	for _, w := range all {
-		var err error
-		if s, err = w.Stack(t, &s); err != nil {
+		err := guard.Do(damaged, func() error {
+			more, err := w.Stack(t, &s)
+			s = more
+			return err
+		})
+		if err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -100,13 +111,18 @@ func (all walkers) Close() {
 var runtimes = regexp.MustCompile(`^(python\d?(\.\d+)?t?|libpython\d.*\.so.*|node(js)?|libnode\.so.*|libjvm\.so|` +
 	`php(-fpm|-cgi)?(\d.*)?|libphp.*\.so|beam\.smp|libcoreclr\.so|luajit.*|libluajit.*\.so.*)$`)
 
-// Slow tells whether the process has a runtime that takes long to find out
-// about, by its name.
-func Slow(p *snapshot.Process) bool {
+// profiled tells whether the process has a runtime that the profiler knows, by
+// its name.
+func profiled(p *snapshot.Process) bool {
 	for i := range p.Modules {
 		if runtimes.MatchString(baseName(&p.Modules[i])) {
 			return true
 		}
 	}
 	return false
+}
+
+// Slow tells whether the process has a runtime that takes long to find out about.
+func Slow(p *snapshot.Process) bool {
+	return profiles && p.Machine() == arch.AMD64 && profiled(p)
 }

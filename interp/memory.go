@@ -5,25 +5,27 @@ import (
 	"encoding/binary"
 	"math"
 	"strings"
-
-	"procdump/image"
 )
 
-const (
-	maxReads = 4 << 20 // of memory, for all stacks: in a damaged process lists may have no end
-	maxName  = 4096    // bytes of a function's or a file's name
-)
+const maxName = 4096 // bytes of a function's or a file's name
+
+// reader reads a process's memory (image.Set).
+type reader interface {
+	ReadMemory(p []byte, addr uint64) (int, error)
+}
 
 // memory is a process's memory as the data of a runtime are read from it: what
 // cannot be read is 0, and leaves a mark.
 type memory struct {
-	set    *image.Set
-	left   int  // reads
+	budget
+	set    reader
 	failed bool // a read, since somebody has cleared it
 }
 
+func newMemory(set reader) memory { return memory{budget: newBudget(), set: set} }
+
 func (m *memory) read(b []byte, addr uint64) bool {
-	if m.left--; m.left >= 0 {
+	if m.take() {
 		if n, _ := m.set.ReadMemory(b, addr); n == len(b) {
 			return true
 		}

@@ -75,7 +75,7 @@ func newPerl(p *snapshot.Process, set *image.Set) (Walker, error) {
 }
 
 func (w *perl) Attach(p *snapshot.Process, set *image.Set) error {
-	w.memory = memory{set: set, left: maxReads}
+	w.memory = newMemory(set)
 	w.names, w.where = map[uint64]string{}, map[uint64]place{}
 	return nil
 }
@@ -84,13 +84,14 @@ func (w *perl) Close() {}
 
 // Stack puts the subroutines in Perl into a thread's stack.
 func (w *perl) Stack(t *snapshot.Thread, native *unwind.Stack) (unwind.Stack, error) {
+	w.begin()
 	info, cop, ok := w.interpreter(t)
 	if !ok {
-		return *native, nil // a thread of another library's
+		return *native, w.end() // a thread of another library's
 	}
 	runs := w.walk(info, cop)
-	if !slices.ContainsFunc(runs, func(r []*unwind.Script) bool { return len(r) > 0 }) {
-		return *native, nil
+	if err := w.end(); err != nil || !slices.ContainsFunc(runs, func(r []*unwind.Script) bool { return len(r) > 0 }) {
+		return *native, err
 	}
 	return interleave(native, w.loops, runs), nil
 }
@@ -185,7 +186,7 @@ func (w *perl) walk(info, cop uint64) [][]*unwind.Script {
 			break
 		}
 		contexts := w.u64(info + 8)
-		for i := int64(int32(w.u32(info + 0x20))); i >= 0 && n < maxScripts && w.left > 0; i-- {
+		for i := int64(int32(w.u32(info + 0x20))); i >= 0 && n < maxScripts && w.short == nil; i-- {
 			w.failed = false
 			cx := contexts + uint64(i)*contextSize5
 			kind, old, after := w.u8(cx), w.u64(cx+calledBy), w.u64(cx+goesOnAfter)

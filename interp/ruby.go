@@ -71,7 +71,7 @@ func newRuby(p *snapshot.Process, set *image.Set) (Walker, error) {
 		if !ok {
 			continue // a program whose Ruby is in a library
 		}
-		r := &ruby{memory: memory{set: set, left: maxReads}, p: p, lib: im, loop: found["rb_vm_exec"], iseqs: map[uint64]*rubyISeq{}}
+		r := &ruby{memory: newMemory(set), p: p, lib: im, loop: found["rb_vm_exec"], iseqs: map[uint64]*rubyISeq{}}
 		name := r.cString(at.Addr)
 		m := rubyVersion.FindStringSubmatch(name)
 		if m == nil {
@@ -113,7 +113,7 @@ func (r *ruby) layout() bool {
 }
 
 func (r *ruby) Attach(p *snapshot.Process, set *image.Set) error {
-	*r = ruby{memory: memory{set: set, left: maxReads}, p: p, lib: r.lib, version: r.version, rubyLayout: r.rubyLayout,
+	*r = ruby{memory: newMemory(set), p: p, lib: r.lib, version: r.version, rubyLayout: r.rubyLayout,
 		loop: r.loop, slot: r.slot, ids: r.ids, idsOK: r.idsOK, iseqs: map[uint64]*rubyISeq{}}
 	return nil
 }
@@ -122,14 +122,15 @@ func (r *ruby) Close() {}
 
 // Stack puts the functions in Ruby into a thread's stack.
 func (r *ruby) Stack(t *snapshot.Thread, native *unwind.Stack) (unwind.Stack, error) {
+	r.begin()
 	c, ok := r.context(t.Registers.TLS())
 	if !ok {
-		return *native, nil // a thread of another library's
+		return *native, r.end() // a thread of another library's
 	}
 	r.failed = false
 	runs := r.walk(c)
-	if len(runs) == 0 {
-		return *native, nil
+	if err := r.end(); err != nil || len(runs) == 0 {
+		return *native, err
 	}
 	return interleave(native, []snapshot.Range{r.loop}, runs), nil
 }

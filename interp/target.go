@@ -25,17 +25,48 @@ const pid = 1 << 30
 
 // target is a snapshot as the profiler sees a process (process.Process).
 type target struct {
-	p    *snapshot.Process
-	set  *image.Set
-	mu   sync.Mutex // the profiler may read from several goroutines
-	left int        // reads
+	p   *snapshot.Process
+	set *image.Set
+	mu  sync.Mutex // the profiler may read from several goroutines
+	budget
+	closed bool // nothing may be read any more
+}
+
+// attach puts another snapshot of the process in the place of this one.
+func (t *target) attach(p *snapshot.Process, set *image.Set) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.p, t.set = p, set
+	t.budget.begin()
+}
+
+// begin begins with a stack.
+func (t *target) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.budget.begin()
+}
+
+// end ends it, and returns an error if it would have taken more than there was.
+func (t *target) end() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.budget.end()
+}
+
+// close ends all reading: when it returns, nobody uses the set any more, and
+// nobody will.
+func (t *target) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
 }
 
 // read fills b from memory.
 func (t *target) read(b []byte, addr uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.left--; t.left < 0 {
+	if t.closed || !t.take() {
 		return false
 	}
 	n, _ := t.set.ReadMemory(b, addr)
@@ -46,7 +77,7 @@ func (t *target) read(b []byte, addr uint64) bool {
 func (t *target) ReadAt(b []byte, off int64) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.left--; t.left < 0 {
+	if t.closed || !t.take() {
 		return 0, io.ErrUnexpectedEOF
 	}
 	return t.set.ReadMemory(b, uint64(off))
@@ -100,6 +131,9 @@ func (t *target) IterateMappings(each func(process.RawMapping) bool) (uint32, er
 func (t *target) file(name string) (*opened, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.closed {
+		return nil, fs.ErrClosed
+	}
 	for _, im := range t.set.All() {
 		if im.Module.Path == name {
 			if f := im.File(); f != nil {
@@ -116,8 +150,16 @@ type opened struct {
 	f *image.File
 }
 
-func (o *opened) ReadAt(b []byte, off int64) (int, error) { return o.f.ReadAt(b, off) }
-func (o *opened) Close() error                            { return nil }
+func (o *opened) ReadAt(b []byte, off int64) (int, error) {
+	o.t.mu.Lock()
+	defer o.t.mu.Unlock()
+	if o.t.closed {
+		return 0, fs.ErrClosed
+	}
+	return o.f.ReadAt(b, off)
+}
+
+func (o *opened) Close() error { return nil }
 
 func (t *target) OpenMappingFile(m *process.RawMapping) (process.ReadAtCloser, error) {
 	f, err := t.file(m.Path)

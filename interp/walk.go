@@ -39,45 +39,59 @@ const (
 
 // walker is the profiler's parts on one process.
 type walker struct {
-	target  *target
-	machine *bpf.Machine
-	maps    *maps
-	manager *processmanager.ProcessManager
-	cancel  context.CancelFunc
-	task    uint64
-	memory  []byte // of the task
-	context uint64
-	regs    []byte // in the context
-	left    int    // steps
-	frames  []libpf.Frame
+	target   *target
+	machine  *bpf.Machine
+	maps     *maps
+	manager  *processmanager.ProcessManager
+	cancel   context.CancelFunc
+	task     uint64
+	memory   []byte // of the task
+	context  uint64
+	regs     []byte        // in the context
+	left     int           // steps
+	patience time.Duration // with the profiler, for all stacks
+	gone     error         // why nothing is asked of it any more
+	frames   []libpf.Frame
 }
 
 // quiet keeps the profiler from writing to the standard error.
 var quiet = sync.OnceFunc(func() { log.SetLogger(*slog.New(slog.DiscardHandler)) })
 
+// profiles tells that this build has the profiler.
+const profiles = true
+
 // newProfiler returns a walker of a process with one of the runtimes.
-func newProfiler(p *snapshot.Process, set *image.Set) (w Walker, err error) {
+func newProfiler(p *snapshot.Process, set *image.Set) (Walker, error) {
 	if p.Machine() != arch.AMD64 {
 		return nil, fmt.Errorf("find the functions of scripts: %w for %v programs", errors.ErrUnsupported, p.Machine())
 	}
-	defer guard(&err)
+	ctx, cancel := context.WithCancel(context.Background())
+	x := &walker{left: allSteps, patience: maxTime, cancel: cancel, target: &target{p: p, set: set, budget: newBudget()}}
+	if err := x.ask(maxTime, func() error { return x.start(ctx) }); err != nil {
+		cancel()
+		return nil, err
+	}
+	return x, nil
+}
+
+// start loads the BPF programs and has the profiler find the runtimes.
+func (x *walker) start(ctx context.Context) error {
 	quiet()
 	spec, err := support.LoadCollectionSpec()
 	if err != nil {
-		return nil, fmt.Errorf("load BPF programs: %w", err)
+		return fmt.Errorf("load BPF programs: %w", err)
 	}
 	for name, value := range map[string]any{"origin_id_sampling": uint16(everything), "tpbase_offset": uint64(taskFSBase), "inverse_pac_mask": ^uint64(0)} {
 		v := spec.Variables[name]
 		if v == nil {
-			return nil, fmt.Errorf("load BPF programs: no variable %s", name)
+			return fmt.Errorf("load BPF programs: no variable %s", name)
 		}
 		if err := v.Set(value); err != nil {
-			return nil, fmt.Errorf("load BPF programs: %w", err)
+			return fmt.Errorf("load BPF programs: %w", err)
 		}
 	}
-	x := &walker{left: allSteps}
 	if x.machine, err = bpf.New(spec); err != nil {
-		return nil, err
+		return err
 	}
 	for _, v := range spec.Variables {
 		if m := x.machine.Map(v.SectionName); m != nil && int(v.Offset)+len(v.Value) <= len(m.Bytes()) {
@@ -92,12 +106,11 @@ func newProfiler(p *snapshot.Process, set *image.Set) (w Walker, err error) {
 		}
 	}
 	if x.task, x.memory, err = x.machine.Alloc(taskSize); err != nil {
-		return nil, err
+		return err
 	}
 	if x.context, x.regs, err = x.machine.Alloc(contextSize); err != nil {
-		return nil, err
+		return err
 	}
-	x.target = &target{p: p, set: set, left: maxReads}
 	x.maps = &maps{machine: x.machine, bias: map[uint64]uint64{}}
 	known := interpreterconfig.AllInterpreters()
 	// These two are read without it: what it knows of Perl passes over
@@ -105,19 +118,16 @@ func newProfiler(p *snapshot.Process, set *image.Set) (w Walker, err error) {
 	// what it knows of Ruby is stopped by functions in C, and by libraries without
 	// symbols.
 	known.Perl.Disabled, known.Ruby.Disabled = true, true
-	ctx, cancel := context.WithCancel(context.Background())
-	x.cancel = cancel
 	x.manager, err = processmanager.New(ctx, processmanager.Config{
 		InterpretersConfig: known, MonitorInterval: time.Hour, ExecutableUnloadDelay: time.Hour,
 		EbpfHandler: x.maps, TraceReporter: x, StackDeltaProvider: elfunwindinfo.NewStackDeltaProvider(), FrameCacheSize: 4096,
 		IncludeEnvVars: libpf.Set[string]{},
 	})
 	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("find runtimes: %w", err)
+		return fmt.Errorf("find runtimes: %w", err)
 	}
 	x.manager.SynchronizeProcess(x.target)
-	return x, nil
+	return nil
 }
 
 // tails are how the names of the programs end that others go on with.
@@ -126,27 +136,6 @@ var tails = map[uint32]string{
 	support.ProgUnwindPHP: "php", support.ProgUnwindPython: "python", support.ProgUnwindRuby: "ruby", support.ProgUnwindV8: "v8",
 	support.ProgUnwindDotnet: "dotnet", support.ProgUnwindDotnet10: "dotnet10", support.ProgUnwindBEAM: "beam", support.ProgUnwindLuaJIT: "luajit",
 }
-
-// guard turns a panic of the profiler's parts, which are made for sound
-// processes, into an error.
-func guard(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("find the functions of scripts: the runtime's data are damaged (%v)", r)
-	}
-}
-
-// Attach has the walker walk another snapshot of the same process.
-func (w *walker) Attach(p *snapshot.Process, set *image.Set) (err error) {
-	defer guard(&err)
-	w.target.mu.Lock()
-	w.target.p, w.target.set = p, set
-	w.target.mu.Unlock()
-	w.manager.SynchronizeProcess(w.target)
-	return nil
-}
-
-// Close ends what the profiler does in the background.
-func (w *walker) Close() { w.cancel() }
 
 // ReportTraceEvent takes the frames that a trace was found to have.
 func (w *walker) ReportTraceEvent(t *libpf.Trace, _ *samples.TraceEventMeta) error {
@@ -159,18 +148,8 @@ func (w *walker) ReportTraceEvent(t *libpf.Trace, _ *samples.TraceEventMeta) err
 // entry is the program that begins a walk.
 const entry = "native_tracer_entry"
 
-// Stack puts what the profiler finds into a thread's stack.
-func (w *walker) Stack(t *snapshot.Thread, native *unwind.Stack) (unwind.Stack, error) {
-	found, err := w.find(t)
-	if !found.scripts() {
-		return *native, err
-	}
-	return w.target.mix(native, &found), err
-}
-
 // find runs the profiler's programs on a thread.
 func (w *walker) find(t *snapshot.Thread) (s stack, err error) {
-	defer guard(&err)
 	gp := t.Registers.Set(arch.NT_PRSTATUS)
 	fsbase, ok := t.Registers.GP("fs_base")
 	if len(gp) < 21*8 || !ok {

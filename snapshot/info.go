@@ -7,10 +7,11 @@ import "time"
 // (ELF, owner "procdump", type InfoNote) or a stream (minidump, type
 // InfoStream) which other readers skip. Fields are only ever added.
 type Info struct {
-	Version     int       `json:"version"` // InfoVersion
-	Tool        string    `json:"tool"`    // "procdump 0.1.0"
-	Kind        string    `json:"kind"`    // "mini", "full", …
-	Reason      string    `json:"reason"`  // "Manual dump"
+	Version     int       `json:"version"`        // InfoVersion
+	Tool        string    `json:"tool"`           // "procdump 0.1.0"
+	Kind        string    `json:"kind"`           // "mini", "full", …
+	From        string    `json:"from,omitempty"` // kind of the dump that it was made of, if that is a smaller one: it holds no more
+	Reason      string    `json:"reason"`         // "Manual dump"
 	Comment     string    `json:"comment,omitempty"`
 	CommandLine []string  `json:"commandLine,omitempty"` // of procdump
 	Time        time.Time `json:"time,omitzero"`         // when the target was stopped

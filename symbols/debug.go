@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"procdump/image"
+	"procdump/internal/guard"
 )
 
 // Bounds of the debug information that is read, in bytes: of one image, and of
@@ -59,7 +60,7 @@ func openDebug(f *image.File, budget *uint64, c *clock) (*debug, error) {
 	}
 	x := &debug{d: d, units: map[dwarf.Offset]*unit{}, clock: c}
 	err = c.run(func() error {
-		return guard(func() error { x.list(data["info"]); return nil })
+		return guarded(func() error { x.list(data["info"]); return nil })
 	})
 	return x, err
 }
@@ -85,7 +86,7 @@ func openData(f *image.File, budget *uint64) (d *dwarf.Data, data map[string][]b
 	if data, err = readSections(f, names); err != nil {
 		return nil, nil, err
 	}
-	err = guard(func() error {
+	err = guarded(func() error {
 		d, err = dwarf.New(data["abbrev"], nil, nil, data["info"], data["line"], nil, data["ranges"], data["str"])
 		if err != nil {
 			return err
@@ -101,7 +102,7 @@ func openData(f *image.File, budget *uint64) (d *dwarf.Data, data map[string][]b
 }
 
 // readSections reads sections of debug information side by side: those of
-// distributions are compressed. What is mapped is read under guard only, and the
+// distributions are compressed. What is mapped is read by guarded only, and the
 // strings that debug/dwarf hands out are copies.
 func readSections(f *image.File, names []string) (map[string][]byte, error) {
 	read, errs := make([][]byte, len(names)), make([]error, len(names))
@@ -120,16 +121,13 @@ func readSections(f *image.File, names []string) (map[string][]byte, error) {
 	return data, nil
 }
 
-// guard turns a panic of debug/dwarf, which trusts what it reads, into an error,
+// guarded turns a panic of debug/dwarf, which trusts what it reads, into an error,
 // and so a fault where a file that is mapped has become shorter.
-func guard(do func() error) (err error) {
-	defer rundebug.SetPanicOnFault(rundebug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("malformed debug information: %v", r)
-		}
-	}()
-	return do()
+func guarded(do func() error) error {
+	return guard.Do("malformed debug information", func() error {
+		defer rundebug.SetPanicOnFault(rundebug.SetPanicOnFault(true))
+		return do()
+	})
 }
 
 // Bounds of the units that are listed, and of the ranges of all.
@@ -225,7 +223,7 @@ func (x *debug) read(at dwarf.Offset) (*unit, error) {
 
 // lookup returns the functions at an address; nil if nothing is known.
 func (x *debug) lookup(at uint64) (all []Location, err error) {
-	err = guard(func() error {
+	err = guarded(func() error {
 		u, err := x.unitAt(at)
 		if u == nil {
 			return err

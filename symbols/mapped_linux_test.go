@@ -58,7 +58,7 @@ func TestMapped(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := byte(0)
-	if err := guard(func() error { last = info[len(info)-1]; return nil }); err == nil {
+	if err := guarded(func() error { last = info[len(info)-1]; return nil }); err == nil {
 		t.Errorf("what is gone was read, %d: it was not mapped", last)
 	}
 }

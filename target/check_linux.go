@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"procdump/internal/printable"
 	"procdump/internal/sys/fsys"
 )
 
@@ -27,7 +28,7 @@ func (fs FS) Check(p Process) error {
 	}
 	switch {
 	case p.ticks != 0 && p.ticks != now.ticks:
-		return &Error{Kind: ErrNotFound, PID: p.PID, Cause: fmt.Sprintf("%s has ended; PID %d is %s now", p.String(), p.PID, printable(now.Name))}
+		return &Error{Kind: ErrNotFound, PID: p.PID, Cause: fmt.Sprintf("%s has ended; PID %d is %s now", p.String(), p.PID, printable.Text(now.Name))}
 	case now.PID == fs.self():
 		return &Error{Kind: ErrSelf, PID: now.PID, Cause: fmt.Sprintf("PID %d is this procdump", now.PID), Remedy: "a second procdump can dump it"}
 	case now.Kernel:
@@ -99,7 +100,7 @@ func (fs FS) traced(p *Process, tid, tracer int) error {
 	}
 	name, command := "", ""
 	if t, ok := newReader(fs).base(tracer); ok {
-		name, command = printable(t.Name), ": "+cut(printable(t.CommandLine()), 200)
+		name, command = printable.Text(t.Name), ": "+cut(printable.Text(t.CommandLine()), 200)
 	}
 	what := p.String()
 	if tid != p.PID {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"procdump/internal/printable"
 )
 
 // Reason is a rule of the kernel that keeps procdump from a process.
@@ -56,7 +58,7 @@ type DeniedError struct {
 
 func (e *DeniedError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "not permitted to read %s (%d): ", printable(e.Name), e.PID)
+	fmt.Fprintf(&b, "not permitted to read %s (%d): ", printable.Text(e.Name), e.PID)
 	var remedies []string
 	for i, c := range e.Causes {
 		if i > 0 {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"procdump/internal/printable"
 )
 
 // capSysPtrace is the bit of CAP_SYS_PTRACE (capabilities(7)).
@@ -274,10 +276,10 @@ func (a *access) modules() (Cause, bool) {
 	apparmor := strings.HasSuffix(self, "(enforce)") || strings.HasSuffix(target, "(enforce)")
 	switch {
 	case apparmor && self != target:
-		c.Text = fmt.Sprintf("AppArmor confines them apart (it: %s, procdump: %s)", orUnknown(printable(target)), orUnknown(printable(self)))
+		c.Text = fmt.Sprintf("AppArmor confines them apart (it: %s, procdump: %s)", orUnknown(printable.Text(target)), orUnknown(printable.Text(self)))
 		c.Remedy = "run procdump unconfined (docker --security-opt apparmor=unconfined) or allow ptrace in the profile; the kernel log names the rule"
 	case selinux && self != target && confined(self):
-		c.Text = fmt.Sprintf("SELinux keeps the domains apart (it: %s, procdump: %s)", orUnknown(printable(target)), orUnknown(printable(self)))
+		c.Text = fmt.Sprintf("SELinux keeps the domains apart (it: %s, procdump: %s)", orUnknown(printable.Text(target)), orUnknown(printable.Text(self)))
 		c.Remedy = "run procdump as unconfined_t or in a container with --security-opt label=disable; ausearch -m avc shows the rule"
 	default:
 		return Cause{}, false

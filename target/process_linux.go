@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"procdump/internal/printable"
 	"procdump/internal/sys/fsys"
 )
 
@@ -207,7 +208,7 @@ func userText(name string, uid uint32) string {
 	if name == "" || name == strconv.FormatUint(uint64(uid), 10) {
 		return fmt.Sprintf("uid %d", uid)
 	}
-	return fmt.Sprintf("%s (uid %d)", printable(name), uid)
+	return fmt.Sprintf("%s (uid %d)", printable.Text(name), uid)
 }
 
 // readClass tells 32- from 64-bit programs by the image's ELF header.

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"procdump/internal/printable"
 )
 
 // WriteTable lists processes that a target may mean: PID, start, CPU time,
@@ -25,7 +26,7 @@ func writeTable(w io.Writer, processes []Process, target string, width int) erro
 	fmt.Fprint(tw, "PID\tSTARTED\tCPU\tMEMORY\tUSER\t\n")
 	for i := range processes {
 		p := &processes[i]
-		fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t\n", p.PID, startText(p.Start), cpuText(p.CPU), memoryText(p.RSS), cut(printable(p.User), 16))
+		fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t\n", p.PID, startText(p.Start), cpuText(p.CPU), memoryText(p.RSS), cut(printable.Text(p.User), 16))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -36,7 +37,7 @@ func writeTable(w io.Writer, processes []Process, target string, width int) erro
 		line = strings.TrimPrefix(line, "  ") // tabwriter's gap before the first column
 		command := "COMMAND"
 		if i > 0 {
-			command = printable(processes[i-1].CommandLine())
+			command = printable.Text(processes[i-1].CommandLine())
 		}
 		room := max(width-utf8.RuneCountInString(line)-2, 18)
 		fmt.Fprintf(out, "%s  %s\n", line, cut(command, room))
@@ -75,17 +76,6 @@ func memoryText(n uint64) string {
 	}
 }
 
-// printable replaces what would move the cursor or hide text on a terminal: a
-// process chooses its own name and command line.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
-}
-
 func cut(s string, most int) string {
 	if utf8.RuneCountInString(s) <= most {
 		return s
@@ -101,7 +91,7 @@ func shellQuote(s string) string {
 	}
 	for _, r := range s {
 		if !plain(r) {
-			return "'" + strings.ReplaceAll(printable(s), "'", `'\''`) + "'"
+			return "'" + strings.ReplaceAll(printable.Text(s), "'", `'\''`) + "'"
 		}
 	}
 	return s

@@ -17,6 +17,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"procdump/internal/printable"
 )
 
 // Process is what is known of a running process without stopping it. What
@@ -64,7 +66,7 @@ func (p *Process) CommandLine() string {
 }
 
 // String is "name (PID)".
-func (p *Process) String() string { return fmt.Sprintf("%s (%d)", printable(p.Name), p.PID) }
+func (p *Process) String() string { return fmt.Sprintf("%s (%d)", printable.Text(p.Name), p.PID) }
 
 // Why a process cannot be dumped. Errors of this package match them with
 // errors.Is; their texts name the cause and the remedy.
@@ -128,7 +130,7 @@ func (e *NotFoundError) Error() string {
 			fmt.Fprintf(&b, "; and %d more", len(e.Inside)-i)
 			break
 		}
-		fmt.Fprintf(&b, "; PID %d of a container is PID %d here (%s)", p.NSPID[len(p.NSPID)-1], p.PID, printable(p.Name))
+		fmt.Fprintf(&b, "; PID %d of a container is PID %d here (%s)", p.NSPID[len(p.NSPID)-1], p.PID, printable.Text(p.Name))
 	}
 	if e.Hidden > 0 {
 		fmt.Fprintf(&b, "; %d of the processes could not be examined", e.Hidden)

@@ -7,7 +7,8 @@
 // pages a second, one after the other. With "maps" it has COUNT mappings of a page
 // more. A line on standard input is answered by a line:
 //
-//	gap    the longest absence in microseconds since the last answer
+//	gap    since the last answer, of which it says the microseconds, the longest absence and the pages that
+//	       "dirty" has written to
 //	fork   forks a child that ends at once; answers with the time of fork(2)
 //	crash  forks a copy that aborts; answers with the time until it is gone
 //	fault  dies of SIGSEGV in fall, 30 functions deep; answers with the moment before, in nanoseconds since 1970
@@ -29,7 +30,7 @@
 #define PAGE ((size_t)4096)
 #define RUN ((size_t)16)
 
-static atomic_long gap;
+static atomic_long gap, written;
 
 static long micros(void) {
 	struct timespec t;
@@ -63,7 +64,7 @@ static void *dirty(void *unused) {
 		due += (now - last) * rate / 1e6;
 		last = now;
 		if (due > rate / 50.0) due = rate / 50.0; // what it did not write while it stood it does not make good
-		for (; due >= 1; due--, at = (at + 1) % pages) ++*(volatile uint64_t *)(base + at * PAGE);
+		for (; due >= 1; due--, at = (at + 1) % pages, written++) ++*(volatile uint64_t *)(base + at * PAGE);
 	}
 	return NULL;
 }
@@ -224,6 +225,8 @@ int main(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("ready addr=%lu size=%zu touched=%zu\n", (unsigned long)base, pages * PAGE, touched * PAGE);
 	char line[64];
+	long answered = micros();
+	written = 0;
 	while (fgets(line, sizeof line, stdin)) {
 		if (!strcmp(line, "crash\n"))
 			crash();
@@ -231,8 +234,11 @@ int main(int argc, char **argv) {
 			fork_once();
 		else if (!strcmp(line, "fault\n"))
 			walk(0x123456789, 30, fall);
-		else
-			printf("gap us=%ld\n", (long)atomic_exchange(&gap, 0));
+		else {
+			long now = micros();
+			printf("gap us=%ld within=%ld pages=%ld\n", (long)atomic_exchange(&gap, 0), now - answered, (long)atomic_exchange(&written, 0));
+			answered = now;
+		}
 	}
 	return 0;
 }

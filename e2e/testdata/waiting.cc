@@ -15,6 +15,7 @@
 static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER, second = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t inherits, robust, held = PTHREAD_MUTEX_INITIALIZER;
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t is_read;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static pthread_mutex_t of_cond = PTHREAD_MUTEX_INITIALIZER;
 static pthread_barrier_t both;
@@ -58,6 +59,18 @@ static void *self(void *)
 static void *of_main(void *m) { say("main", m); pthread_mutex_lock((pthread_mutex_t *)m); return nullptr; }
 static void *reads(void *) { say("rwlock", &rwlock); pthread_rwlock_rdlock(&rwlock); return nullptr; }
 static void *writes(void *) { say("rwlock", &rwlock); pthread_rwlock_wrlock(&rwlock); return nullptr; }
+static void *writes_next(void *) { say("readers", &is_read); pthread_rwlock_wrlock(&is_read); return nullptr; }
+
+static void *reads_after(void *)
+{
+	// The first word says that a writer waits: the lock lets no more readers in.
+	while (!(__atomic_load_n((unsigned *)&is_read, __ATOMIC_ACQUIRE) & 2))
+		usleep(1000);
+	say("readers", &is_read);
+	pthread_rwlock_rdlock(&is_read);
+	return nullptr;
+}
+
 static void *waits(void *) { say("semaphore", &semaphore); sem_wait(&semaphore); return nullptr; }
 
 static void *signalled(void *)
@@ -95,6 +108,11 @@ int main()
 	pthread_mutexattr_init(&a);
 	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
 	pthread_mutex_init(&robust, &a);
+	pthread_rwlockattr_t r;
+	pthread_rwlockattr_init(&r);
+	pthread_rwlockattr_setpshared(&r, PTHREAD_PROCESS_SHARED);
+	pthread_rwlockattr_setkind_np(&r, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&is_read, &r);
 	sem_init(&semaphore, 0, 0);
 	sem_init(&spoken, 0, 0);
 	pthread_barrier_init(&both, nullptr, 2);
@@ -104,10 +122,12 @@ int main()
 	pthread_mutex_lock(&robust);
 	pthread_mutex_lock(&held);
 	pthread_rwlock_wrlock(&rwlock);
+	pthread_rwlock_rdlock(&is_read);
 	pthread_t first_thread = 0;
 	struct { void *(*f)(void *); void *arg; } all[] = {
 		{one, nullptr}, {two, nullptr}, {self, nullptr}, {of_main, &inherits}, {of_main, &robust}, {of_main, &held}, {reads, nullptr},
 		{writes, nullptr}, {waits, nullptr}, {signalled, nullptr}, {joins, nullptr}, {from_pipe, nullptr}, {polls, nullptr}, {sleeps, nullptr},
+		{writes_next, nullptr}, {writes_next, nullptr}, {reads_after, nullptr},
 	};
 	int n = 0;
 	for (auto &t : all) {

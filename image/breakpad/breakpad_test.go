@@ -37,8 +37,7 @@ STACK CFI INIT 1040 10 .cfa: $rsp 24 + .ra: .cfa -8 + ^
 
 func reader(t testing.TB, text string) *File {
 	t.Helper()
-	left := MaxRecords
-	f, err := NewReader(strings.NewReader(text), int64(len(text)), &left)
+	f, err := NewReader(strings.NewReader(text), int64(len(text)), NewShared())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +90,7 @@ func TestRules(t *testing.T) {
 
 func TestNoSymbols(t *testing.T) {
 	for _, text := range []string{"", "x", "MODULE Linux\n", strings.Repeat("M", 2*maxLine) + sample} {
-		left := MaxRecords
-		if f, err := NewReader(strings.NewReader(text), int64(len(text)), &left); !errors.Is(err, ErrFormat) {
+		if f, err := NewReader(strings.NewReader(text), int64(len(text)), NewShared()); !errors.Is(err, ErrFormat) {
 			t.Errorf("%.20q: %+v, %v", text, f, err)
 		}
 	}
@@ -100,10 +98,11 @@ func TestNoSymbols(t *testing.T) {
 
 // TestRecordsBounded: of more records than may be remembered, the first are.
 func TestRecordsBounded(t *testing.T) {
-	left := 5
-	f, err := NewReader(strings.NewReader(sample), int64(len(sample)), &left)
-	if err != nil || !f.Cut || left != 0 || f.Lookup(0x2010) == nil || f.Lookup(0x1000) != nil {
-		t.Errorf("%+v, %v, %d left", f, err, left)
+	shared := NewShared()
+	shared.records = 5
+	f, err := NewReader(strings.NewReader(sample), int64(len(sample)), shared)
+	if err != nil || !f.Cut || shared.records != 0 || f.Lookup(0x2010) == nil || f.Lookup(0x1000) != nil {
+		t.Errorf("%+v, %v, %d left", f, err, shared.records)
 	}
 }
 
@@ -113,10 +112,10 @@ func FuzzReader(f *testing.F) {
 	f.Add(strings.ReplaceAll(sample, "\n", "\r\n"), uint64(0x1044))
 	f.Add("MODULE a b c d\nSTACK CFI INIT 0 ffffffffffffffff a: b: c:\nSTACK CFI 0 a: .cfa\nFUNC 0 ffffffffffffffff 0 x\nINLINE 0 0 0 0 0 ffffffffffffffff\n", uint64(0))
 	f.Fuzz(func(t *testing.T, text string, addr uint64) {
-		left := MaxRecords
-		r, err := NewReader(strings.NewReader(text), int64(len(text)), &left)
-		if (r == nil) != (err != nil) || left < 0 {
-			t.Fatalf("%v, %v, %d left", r, err, left)
+		shared := NewShared()
+		r, err := NewReader(strings.NewReader(text), int64(len(text)), shared)
+		if (r == nil) != (err != nil) || shared.records < 0 {
+			t.Fatalf("%v, %v, %d left", r, err, shared.records)
 		}
 		if err != nil {
 			return
@@ -134,6 +133,9 @@ func FuzzReader(f *testing.F) {
 			if rules := r.Rules(at); len(rules) > maxRules {
 				t.Errorf("%d rules", len(rules))
 			}
+		}
+		if shared.kept > maxKept && len(shared.bodies) > 1 {
+			t.Errorf("%d lines are kept of %d functions", shared.kept, len(shared.bodies))
 		}
 	})
 }

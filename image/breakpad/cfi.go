@@ -22,9 +22,11 @@ func (f *File) Rules(addr uint64) []Rule {
 		return nil
 	}
 	var rules []Rule
-	err := f.each(rec.at, min(maxBody, f.size-rec.at), func(at int64, line []byte) bool {
+	part := f.record(rec.at)
+	part.size = min(maxBody, f.size-rec.at)
+	err := f.each(part, func(at int64, line []byte) bool {
 		rest, ok := bytes.CutPrefix(line, []byte("STACK CFI "))
-		if !ok || !f.spend(len(line)+1) {
+		if !ok || f.shared.Exhausted() {
 			return false
 		}
 		if at == rec.at { // INIT address size rules
@@ -39,10 +41,12 @@ func (f *File) Rules(addr uint64) []Rule {
 			}
 			rest = more
 		}
-		rules = change(rules, strings.Fields(string(rest)))
+		words := strings.Fields(string(rest))
+		f.shared.work -= int64(len(words) * len(rules)) // all are compared with all
+		rules = change(rules, words)
 		return true
 	})
-	if err != nil || f.work > maxWork {
+	if err != nil || f.shared.Exhausted() {
 		return nil // rules that are not the last ones lead astray
 	}
 	return rules

@@ -27,13 +27,9 @@ import (
 var ErrFormat = errors.New("breakpad: not a symbol file")
 
 const (
-	// MaxRecords is how many functions, public symbols, frames and names of a
-	// process may be remembered, of 24 bytes.
-	MaxRecords = 2 << 20
-	maxSize    = 2 << 30  // bytes of a file
-	maxLine    = 64 << 10 // bytes of a line; longer ones are skipped
-	maxBody    = 16 << 20 // bytes of what belongs to one function or frame
-	maxWork    = 1 << 30  // bytes that are read for all of these
+	maxSize = 2 << 30  // bytes of a file
+	maxLine = 64 << 10 // bytes of a line; longer ones are skipped
+	maxBody = 16 << 20 // bytes of what belongs to one function or frame
 )
 
 // File is a symbol file. Addresses are relative to where the image was loaded.
@@ -42,15 +38,12 @@ type File struct {
 	// build id or the PDB's as 33 or more hexadecimal digits.
 	OS, Machine, ID, Name string
 
-	r    io.ReaderAt
-	size int64
-	left *int // records
-	work int64
+	r      io.ReaderAt
+	size   int64
+	shared *Shared
 
 	functions, publics, frames []record // by address
 	files, origins             []record // addr is their number, size is not used
-	bodies                     map[int64]*function
-	lines                      *bufio.Reader
 	// Cut tells that there are more records than could be remembered.
 	Cut bool
 }
@@ -61,14 +54,13 @@ type record struct {
 	at         int64
 }
 
-// NewReader reads a file of size bytes and takes the records that it remembers
-// from left. The file must stay readable.
-func NewReader(r io.ReaderAt, size int64, left *int) (*File, error) {
+// NewReader reads a file of size bytes. The file must stay readable.
+func NewReader(r io.ReaderAt, size int64, shared *Shared) (*File, error) {
 	if size > maxSize {
 		return nil, fmt.Errorf("a symbol file of %d MiB is too large", size>>20)
 	}
-	f := &File{r: r, size: size, left: left, bodies: map[int64]*function{}, lines: bufio.NewReaderSize(nil, maxLine)}
-	err := f.each(0, size, func(at int64, line []byte) bool {
+	f := &File{r: r, size: size, shared: shared}
+	err := f.each(reading{0, size, maxLine, &shared.passes}, func(at int64, line []byte) bool {
 		if at == 0 {
 			return f.module(line)
 		}
@@ -88,13 +80,13 @@ func NewReader(r io.ReaderAt, size int64, left *int) (*File, error) {
 	return f, nil
 }
 
-// each calls do for the lines from an offset on, in at most size bytes, as long
-// as it returns true. What is in a line is valid during the call.
-func (f *File) each(from, size int64, do func(at int64, line []byte) bool) error {
-	r := f.lines
-	r.Reset(io.NewSectionReader(f.r, from, size))
+// each calls do for the lines of a part of the file as long as it returns true.
+// What is in a line is valid during the call.
+func (f *File) each(part reading, do func(at int64, line []byte) bool) error {
+	r, at := f.shared.lines, part.from
+	r.Reset(&source{f.r, part})
 	long := false // the line's beginning was skipped
-	for at := from; ; {
+	for {
 		line, err := r.ReadSlice('\n')
 		here := at
 		at += int64(len(line))
@@ -112,6 +104,12 @@ func (f *File) each(from, size int64, do func(at int64, line []byte) bool) error
 			return nil
 		}
 	}
+}
+
+// record is the part of the file with a record of one line.
+func (f *File) record(at int64) reading {
+	const step = 512
+	return reading{at, min(maxLine, f.size-at), step, &f.shared.work}
 }
 
 // module reads the first line: MODULE os machine id name.
@@ -155,11 +153,11 @@ func (f *File) note(at int64, line []byte) {
 	if !ok {
 		return
 	}
-	if *f.left <= 0 {
+	if f.shared.records <= 0 {
 		f.Cut = true
 		return
 	}
-	*f.left--
+	f.shared.records--
 	rec.at = at
 	*all = append(*all, rec)
 }
@@ -210,19 +208,13 @@ func find(all []record, addr uint64) *record {
 	return best
 }
 
-// spend takes work and tells whether it was there.
-func (f *File) spend(n int) bool {
-	f.work += int64(n)
-	return f.work <= maxWork
-}
-
 // named is the name that follows the number of a file or an origin.
 func (f *File) named(all []record, n uint64) (name string) {
 	i := sort.Search(len(all), func(i int) bool { return all[i].addr >= n })
-	if i == len(all) || all[i].addr != n || !f.spend(1) {
+	if i == len(all) || all[i].addr != n {
 		return ""
 	}
-	f.each(all[i].at, min(maxLine, f.size-all[i].at), func(_ int64, line []byte) bool {
+	f.each(f.record(all[i].at), func(_ int64, line []byte) bool {
 		_, rest := cut(line)
 		_, rest = cut(rest)
 		name = string(rest)

@@ -45,14 +45,21 @@ type inline struct {
 }
 
 const (
-	maxLines  = 1 << 18 // of a function, and ranges of inlined ones
-	maxDepth  = 64
-	maxBodies = 256 // functions that are remembered
+	maxLines = 1 << 18 // of a function, and ranges of inlined ones
+	maxDepth = 64      // of inlined functions; deeper ones are left out
 )
 
 // Lookup returns the functions at an address, the innermost inlined one first;
 // nil if nothing is known.
 func (f *File) Lookup(addr uint64) []Call {
+	all := f.lookup(addr)
+	if f.shared.Exhausted() {
+		return nil // half of it may not have been read
+	}
+	return all
+}
+
+func (f *File) lookup(addr uint64) []Call {
 	rec := find(f.functions, addr)
 	if rec == nil {
 		return f.public(addr)
@@ -69,6 +76,7 @@ func (f *File) Lookup(addr uint64) []Call {
 	// From the innermost outwards: each function stands where the one in it was
 	// called.
 	at := fn.at(addr)
+	f.shared.work -= int64(len(fn.inline) / 4) // they take a fraction of a byte's time
 	var all []Call
 	for k := len(at) - 1; k >= 0; k-- {
 		c := here
@@ -85,9 +93,11 @@ func (f *File) Lookup(addr uint64) []Call {
 // at lists what is inlined at an address, the outermost first, one of each depth.
 func (fn *function) at(addr uint64) []inline {
 	var all []inline
-	for _, n := range fn.inline {
-		if addr >= n.addr && addr-n.addr < n.size && !slices.ContainsFunc(all, func(o inline) bool { return o.depth == n.depth }) && len(all) < maxDepth {
-			all = append(all, n)
+	var seen [maxDepth]bool
+	for i := range fn.inline {
+		if n := &fn.inline[i]; addr >= n.addr && addr-n.addr < n.size && !seen[n.depth] {
+			seen[n.depth] = true
+			all = append(all, *n)
 		}
 	}
 	slices.SortFunc(all, func(a, b inline) int { return cmp.Compare(a.depth, b.depth) })
@@ -105,15 +115,14 @@ func (f *File) public(addr uint64) []Call {
 	if k >= 0 && f.functions[k].addr >= f.publics[i].addr {
 		return nil
 	}
-	for i > 0 && f.publics[i-1].addr == f.publics[i].addr {
-		i--
-	}
 	c := Call{Entry: f.publics[i].addr}
-	f.each(f.publics[i].at, min(maxLine, f.size-f.publics[i].at), func(_ int64, line []byte) bool {
+	// Of several at one address, the first counts.
+	i = sort.Search(i, func(k int) bool { return f.publics[k].addr >= c.Entry })
+	f.each(f.record(f.publics[i].at), func(_ int64, line []byte) bool {
 		c.Name = nameOf(line, 2)
 		return false
 	})
-	if c.Name == "" || !f.spend(len(c.Name)) {
+	if c.Name == "" {
 		return nil
 	}
 	return []Call{c}
@@ -130,19 +139,16 @@ func nameOf(line []byte, numbers int) string {
 	return string(bytes.TrimSpace(rest))
 }
 
-// function reads what follows a FUNC record, once; nil: it cannot be read.
+// function reads what follows a FUNC record; nil: it cannot be read.
 func (f *File) function(rec *record) *function {
-	if fn, ok := f.bodies[rec.at]; ok {
+	here := place{f, rec.at}
+	if fn, ok := f.shared.bodies[here]; ok {
 		return fn
 	}
-	if len(f.bodies) >= maxBodies {
-		clear(f.bodies)
-	}
+	const step = 4 << 10
 	fn := &function{}
-	err := f.each(rec.at, min(maxBody, f.size-rec.at), func(at int64, text []byte) bool {
+	err := f.each(reading{rec.at, min(maxBody, f.size-rec.at), step, &f.shared.work}, func(at int64, text []byte) bool {
 		switch word, rest := cut(text); {
-		case !f.spend(len(text) + 1):
-			return false
 		case at == rec.at:
 			fn.name = nameOf(text, 3)
 		case string(word) == "INLINE":
@@ -159,7 +165,7 @@ func (f *File) function(rec *record) *function {
 	} else {
 		slices.SortStableFunc(fn.lines, func(a, b line) int { return cmp.Compare(a.addr, b.addr) })
 	}
-	f.bodies[rec.at] = fn
+	f.shared.keep(here, fn)
 	return fn
 }
 
@@ -195,7 +201,9 @@ func (fn *function) addInline(rest []byte) {
 	if len(w) < 5 {
 		return
 	}
-	n.depth, n.line = decimal(w[0]), decimal(w[1])
+	if n.depth, n.line = decimal(w[0]), decimal(w[1]); n.depth >= maxDepth {
+		return
+	}
 	w = w[2:]
 	if !n.noFile {
 		n.file, w = uint64(decimal(w[0])), w[1:]

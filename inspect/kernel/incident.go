@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"procdump/internal/printable"
 )
 
 // cause is a message of the kernel that says why it crashed.
@@ -110,7 +112,7 @@ func (l *linux) readLog() *logged {
 	var from int
 	switch {
 	case end >= 0:
-		g.panic = clean(strings.TrimPrefix(firstLine(l.log[end].Text), panicPrefix))
+		g.panic = printable.Text(strings.TrimPrefix(firstLine(l.log[end].Text), panicPrefix))
 		from = max(0, end-maxIncident)
 	case l.r.Crash: // crashed without a message of panic(): kexec at the oops
 		end = len(l.log) - 1
@@ -146,7 +148,7 @@ func (l *linux) begin(g *logged, from, end int) int {
 		}
 		c, ok := causeOf(text)
 		if ok && (c.kind == g.kind || g.kind == "" && !warnings[c.kind] || precedes(c.kind, g.kind)) {
-			begin, g.message, g.kind = i, clean(text), c.kind
+			begin, g.message, g.kind = i, printable.Text(text), c.kind
 		}
 	}
 	return begin
@@ -197,11 +199,11 @@ func (g *logged) read(line string) {
 	if m := taskText.FindStringSubmatch(line); m != nil && g.cpu < 0 {
 		g.cpu, _ = strconv.Atoi(m[1])
 		g.pid, _ = strconv.Atoi(m[2])
-		g.comm = clean(m[3])
+		g.comm = printable.Text(m[3])
 	}
 	if m := hungText.FindStringSubmatch(line); m != nil && g.hung == nil {
 		pid, _ := strconv.Atoi(m[2])
-		g.hung, g.seconds = &TaskRef{PID: pid, Comm: clean(m[1]), State: "D", CPU: -1}, m[3]
+		g.hung, g.seconds = &TaskRef{PID: pid, Comm: printable.Text(m[1]), State: "D", CPU: -1}, m[3]
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"procdump/internal/printable"
 	"procdump/kernel/layout"
 	"procdump/kernel/unwind"
 )
@@ -119,19 +120,9 @@ func registersOf(r *unwind.Regs) []Register {
 }
 
 func refOf(t layout.Task) *TaskRef {
-	r := &TaskRef{PID: t.PID, TGID: t.TGID, Comm: clean(t.Comm), State: string(t.State), CPU: t.CPU, Kernel: t.Kernel}
+	r := &TaskRef{PID: t.PID, TGID: t.TGID, Comm: printable.Text(t.Comm), State: string(t.State), CPU: t.CPU, Kernel: t.Kernel}
 	if r.TGID == r.PID {
 		r.TGID = 0
 	}
 	return r
-}
-
-// clean makes text that comes from a dump fit for a line.
-func clean(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f || c == '\uFFFD' {
-			return '?'
-		}
-		return c
-	}, s)
 }

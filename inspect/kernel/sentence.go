@@ -3,6 +3,8 @@ package kernel
 import (
 	"fmt"
 	"strings"
+
+	"procdump/internal/printable"
 )
 
 // maxCallers bounds the callers that an incident names.
@@ -13,7 +15,7 @@ const maxCallers = 3
 func (l *linux) incident() {
 	g := l.readLog()
 	if g == nil && l.note != nil && l.note.Panic != "" {
-		g = &logged{cpu: l.note.CPU, message: clean(l.note.Panic)}
+		g = &logged{cpu: l.note.CPU, message: printable.Text(l.note.Panic)}
 		for _, c := range causes {
 			if strings.HasPrefix(g.message, c.prefix) && g.kind == "" {
 				g.kind = c.kind

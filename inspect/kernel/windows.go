@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"procdump/arch"
+	"procdump/internal/printable"
 	"procdump/kdump/windump"
 )
 
@@ -68,7 +69,7 @@ func windowsReport(rd *windump.Reader) *Report {
 	x := &windows{w: rd, r: &Report{
 		Format: windump.Format + " (" + h.Type.String() + ")", System: "Windows", Kind: h.Kind(), Machine: h.Machine().String(),
 		CPUs: h.NumberProcessors, MemoryBytes: h.NumberOfPages << 12, UptimeSeconds: int64(h.SystemUpTime.Seconds()),
-		Windows: &Windows{Product: h.Product(), Comment: clean(strings.TrimSpace(h.Comment)), Attributes: h.Attributes.String()},
+		Windows: &Windows{Product: h.Product(), Comment: printable.Text(strings.TrimSpace(h.Comment)), Attributes: h.Attributes.String()},
 	}}
 	x.inspect()
 	return x.r
@@ -97,14 +98,14 @@ func (x *windows) inspect() {
 		x.missing("the modules", err)
 	}
 	for _, m := range x.mods {
-		x.r.Modules = append(x.r.Modules, Module{Name: clean(m.Name), Addr: Hex(m.Base), Size: m.Size, Path: clean(m.Path), PDB: clean(m.PDB), PDBID: m.PDBID})
+		x.r.Modules = append(x.r.Modules, Module{Name: printable.Text(m.Name), Addr: Hex(m.Base), Size: m.Size, Path: printable.Text(m.Path), PDB: printable.Text(m.PDB), PDBID: m.PDBID})
 	}
 	gone, err := x.w.UnloadedModules()
 	if err != nil {
 		x.missing("the unloaded modules", err)
 	}
 	for _, m := range gone {
-		x.r.Unloaded = append(x.r.Unloaded, Unloaded{Name: clean(m.Name), Start: Hex(m.Start), End: Hex(m.End)})
+		x.r.Unloaded = append(x.r.Unloaded, Unloaded{Name: printable.Text(m.Name), Start: Hex(m.Start), End: Hex(m.End)})
 	}
 	x.memory()
 	x.processors()
@@ -154,7 +155,7 @@ func (x *windows) processors() {
 func (x *windows) at(addr uint64) Frame {
 	f := Frame{PC: Hex(addr)}
 	if m, ok := windump.ModuleAt(x.mods, addr); ok {
-		f.Module, f.Offset = clean(m.Name), addr-m.Base
+		f.Module, f.Offset = printable.Text(m.Name), addr-m.Base
 	}
 	return f
 }
@@ -252,10 +253,10 @@ func (x *windows) conclude(check *BugCheck, live bool) {
 		in.Where = where
 	}
 	if out.BlamedDriver != "" && (where == nil || !strings.EqualFold(where.Module, out.BlamedDriver)) {
-		fmt.Fprintf(&b, "; Windows blames %s", clean(out.BlamedDriver))
+		fmt.Fprintf(&b, "; Windows blames %s", printable.Text(out.BlamedDriver))
 	}
 	if p, err := x.w.CrashedProcess(); err == nil && p.Name != "" {
-		in.PID, in.Process = int(p.PID), clean(p.Name)
+		in.PID, in.Process = int(p.PID), printable.Text(p.Name)
 		fmt.Fprintf(&b, "; process %s (PID %d)", in.Process, in.PID)
 	} else if err != nil {
 		x.missing("the process", err)

@@ -98,7 +98,7 @@ func plainName(function string) string {
 }
 
 // lock says which lock a thread waits for, and who holds it.
-func (w *Waits) lock(c *Call, f *futex, kind string) *Wait {
+func (w *Waits) lock(c *Call, f *futex, kind string, functions []string) *Wait {
 	out := &Wait{Kind: kind, Call: c.Name, Addr: f.addr, Timed: f.timed}
 	if kind == "" {
 		out.Kind = Futex
@@ -116,7 +116,7 @@ func (w *Waits) lock(c *Call, f *futex, kind string) *Wait {
 	case kind == Library:
 		note = w.streamHolder(out, f)
 	case kind == RWLock:
-		note = w.rwlock(out, f)
+		note = w.rwlock(out, f, turnOf(functions))
 	case kind == Thread:
 		if tid, ok := w.threads[f.at(0)]; ok {
 			out.Owner = tid
@@ -166,8 +166,11 @@ func (w *Waits) holder(out *Wait, number uint32, ended bool) string {
 //	8  int owner
 //	12 unsigned nusers, 16 int kind (amd64)
 func (w *Waits) mutexHolder(out *Wait, f *futex) string {
-	const few = 2 // of a lock that is no thread's number: free, held, held and waited for
-	if n := f.at(0) & ownerMask; n > few {
+	const (
+		few  = 2  // of a lock that is no thread's number: free, held, held and waited for
+		busy = 16 // EBUSY: a lock of musl that does not know its holder
+	)
+	if n := f.at(0) & ownerMask; n > few && (n != busy || w.glibc) {
 		if _, ok := w.threads[n]; ok || f.at(0)&ownerEnded != 0 {
 			return w.holder(out, n, f.at(0)&ownerEnded != 0)
 		}
@@ -195,36 +198,6 @@ func (w *Waits) streamHolder(out *Wait, f *futex) string {
 	}
 	out.Owner = tid
 	return fmt.Sprintf(", held by thread %d", tid)
-}
-
-// rwlock finds a lock of many readers, struct __pthread_rwlock_arch_t of glibc
-// from 2.25 (sysdeps/nptl/bits/struct_rwlock.h), and who writes under it:
-//
-//	0   readers: bit 0: a writer's turn, bit 1: held by a writer; readers from bit 3 on
-//	8   futex that readers, and a writer before readers, wait for
-//	12  futex that writers wait for
-//	24  number of the writer; on i386 it is at 28
-func (w *Waits) rwlock(out *Wait, f *futex) string {
-	writer := 24
-	if w.p.Machine() == arch.I386 {
-		writer = 28
-	}
-	const turn, locked, readerShift, mostReaders = 1, 2, 3, 1 << 16
-	for _, futexAt := range []int{8, 12} {
-		readers, holder := f.at(-futexAt), f.at(writer-futexAt)
-		if _, ok := w.threads[holder]; ok && readers&(turn|locked) != 0 {
-			out.Addr = f.addr - uint64(futexAt)
-			return w.holder(out, holder, false)
-		}
-	}
-	for _, futexAt := range []int{8, 12} {
-		readers := f.at(-futexAt)
-		if n := readers >> readerShift; n > 0 && n < mostReaders && readers&turn == 0 && f.at(writer-futexAt) == 0 {
-			out.Addr = f.addr - uint64(futexAt)
-			return fmt.Sprintf(", held by %d readers", n)
-		}
-	}
-	return ""
 }
 
 // tidAt is where glibc keeps the number that a process itself has for a thread:

@@ -13,6 +13,8 @@
 package wait
 
 import (
+	"cmp"
+
 	"procdump/snapshot"
 )
 
@@ -60,6 +62,7 @@ type Waits struct {
 	futexes []*futex
 	threads map[uint32]int // by the number that the process itself has for them
 	whole   bool           // threads has all
+	glibc   bool           // numbers of threads are where glibc has them
 	byTLS   map[uint64]int // by thread pointer
 	files   map[int]string // by descriptor
 }
@@ -93,7 +96,7 @@ func (w *Waits) Of(i int, functions []string) *Wait {
 	c := w.calls[i]
 	if f := w.futexes[i]; f != nil {
 		if kind := kindOf(functions); kind != "" || c.Name != restarted {
-			return w.lock(c, f, kind)
+			return w.lock(c, f, kind, functions)
 		}
 	}
 	return &Wait{Kind: Other, Call: c.Name, Text: w.texts[i]}
@@ -108,10 +111,9 @@ func (w *Waits) number() {
 		main = uint32(n[len(n)-1])
 	}
 	w.whole = len(w.p.Info.MissedThreads) == 0
-	known := false
 	for i := range w.p.Threads {
 		t := &w.p.Threads[i]
-		known = known || t.TID == w.p.PID && w.ownNumber(t) == main
+		w.glibc = w.glibc || t.TID == w.p.PID && w.ownNumber(t) == cmp.Or(main, uint32(w.p.PID))
 	}
 	for i := range w.p.Threads {
 		t := &w.p.Threads[i]
@@ -123,7 +125,7 @@ func (w *Waits) number() {
 		case main == 0:
 		case t.TID == w.p.PID:
 			own = main
-		case known:
+		case w.glibc:
 			own = w.ownNumber(t)
 		default:
 			own = 0

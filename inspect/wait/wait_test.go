@@ -123,9 +123,17 @@ func TestLocks(t *testing.T) {
 		{"robust", 0, map[int]uint32{0: 11 | 1<<31}, 0x5000, "pthread_mutex_lock", "mutex 0x5000, held by thread 11", 11},
 		{"priority inheritance", 134, map[int]uint32{0: 11 | 1<<31}, 0x5000, "anything", "mutex 0x5000, held by thread 11", 11},
 		{"holder died", 134, map[int]uint32{0: 11 | 1<<30}, 0x5000, "", "mutex 0x5000, held by thread 11, which has ended", 0},
-		{"writer", 128, map[int]uint32{0: 3, 8: 2, 24: 11}, 0x5008, "__pthread_rwlock_rdlock_full64", "rwlock 0x5000, held by thread 11", 11},
-		{"second writer", 128, map[int]uint32{0: 3, 12: 2, 24: 11}, 0x500c, "pthread_rwlock_wrlock", "rwlock 0x5000, held by thread 11", 11},
+		{"writer", 128, map[int]uint32{0: 3, 8: 3, 24: 11}, 0x5008, "__pthread_rwlock_rdlock_full64", "rwlock 0x5000, held by thread 11", 11},
+		{"second writer", 128, map[int]uint32{0: 3, 8: 1, 12: 3, 24: 11}, 0x500c, "pthread_rwlock_wrlock", "rwlock 0x5000, held by thread 11", 11},
+		{"of processes", 128, map[int]uint32{0: 3, 8: 1, 12: 3, 24: 11, 28: 1}, 0x500c, "__pthread_rwlock_timedwrlock", "rwlock 0x5000, held by thread 11", 11},
+		{"held by another process", 128, map[int]uint32{0: 3, 8: 1, 12: 3, 24: 99, 28: 1}, 0x500c, "pthread_rwlock_wrlock", "a rwlock", 0},
 		{"readers", 128, map[int]uint32{0: 2<<3 | 2, 8: 2}, 0x5008, "pthread_rwlock_wrlock", "rwlock 0x5000, held by 2 readers", 0},
+		{"readers, and many writers", 128, map[int]uint32{0: 1<<3 | 2, 4: 40, 8: 2, 12: 3}, 0x500c, "pthread_rwlock_clockwrlock", "rwlock 0x5000, held by a reader", 0},
+		{"it prefers writers", 128, map[int]uint32{0: 1<<3 | 6, 8: 2, 12: 1}, 0x5000, "__pthread_rwlock_rdlock_full64", "rwlock 0x5000, held by a reader", 0},
+		{"nobody has it", 128, map[int]uint32{0: 1<<3 | 1, 8: 3}, 0x5008, "pthread_rwlock_rdlock", "a rwlock", 0},
+		{"readers, for what is not known", 128, map[int]uint32{0: 1<<3 | 2, 8: 2}, 0x5008, "pthread_rwlock_", "rwlock 0x5000, held by a reader", 0},
+		{"rwlock of another library", 128, map[int]uint32{0: 7, 8: 1 << 31, 12: 3, 24: 11}, 0x5008, "pthread_rwlock_rdlock", "a rwlock", 0},
+		{"no rwlock", 128, map[int]uint32{0: 3, 8: 3, 16: 1, 24: 11}, 0x5008, "pthread_rwlock_wrlock", "a rwlock", 0},
 		{"condition", 128 | 9, nil, 0x5028, "pthread_cond_wait", "a condition variable (futex 0x5028)", 0},
 		{"semaphore", 128 | 9, nil, 0x5000, "__new_sem_wait_slow64", "semaphore 0x5000", 0},
 		{"join", 9, map[int]uint32{16: 11}, 0x5010, "__pthread_clockjoin_ex", "the end of thread 11", 11},
@@ -178,6 +186,38 @@ func TestContainer(t *testing.T) {
 		}
 		if w := New(p, m, 10).Of(0, []string{"pthread_mutex_lock"}); w == nil || w.Text != c.want {
 			t.Errorf("%s: %+v, want %q", c.name, w, c.want)
+		}
+	}
+}
+
+// TestContainerOfMusl: that a lock of musl is held is the number 16 in it, which the
+// first process of a container may have, too.
+func TestContainerOfMusl(t *testing.T) {
+	p := process([5]uint64{202, 0x5000, 128})
+	p.Info.NSPID = []int{10, 16}
+	m := program(202)
+	m[0x5000] = lockAt(map[int]uint32{0: 16 | 1<<31, 4: 1})
+	if w := New(p, m, 10).Of(0, []string{"__timedwait_cp", "pthread_mutex_timedlock"}); w == nil || w.Text != "mutex 0x5000" {
+		t.Errorf("%+v", w)
+	}
+}
+
+// TestContainerRWLock: in a container numbers of threads are small, as other words
+// of a lock are: that processes share it is not who holds it.
+func TestContainerRWLock(t *testing.T) {
+	const futex = 202
+	p := process([5]uint64{34}, [5]uint64{futex, 0x500c, 0})
+	p.Info.NSPID = []int{10, 1}
+	m := program(futex)
+	for i, tls := range []uint64{0x7000, 0x8000} {
+		p.Threads[i].Registers.SetGP("fs_base", tls)
+		m[tls+0x2d0] = binary.LittleEndian.AppendUint32(nil, uint32(1+i))
+	}
+	for _, writers := range []uint32{0, 1, 2, 3, 8} { // that wait
+		m[0x5000] = lockAt(map[int]uint32{0: 1<<3 | 2, 4: writers, 8: 2, 12: 3, 28: 1})
+		w := New(p, m, 10).Of(1, []string{"__pthread_rwlock_wrlock_full64"})
+		if w == nil || w.Text != "rwlock 0x5000, held by a reader" || w.Owner != 0 || w.Addr != 0x5000 {
+			t.Errorf("%d writers: %+v", writers, w)
 		}
 	}
 }

@@ -198,7 +198,10 @@ func (x *Map) PutMap(key []byte, in *Map) {
 func (x *Map) lookup(key []byte) uint64 {
 	switch {
 	case x.array != nil:
-		if i := binary.LittleEndian.Uint32(key); len(key) == 4 && int64(i) < int64(x.most) {
+		if len(key) != 4 {
+			return 0
+		}
+		if i := binary.LittleEndian.Uint32(key); int64(i) < int64(x.most) {
 			return x.base + uint64(i)*uint64(x.value)
 		}
 	case x.inner != nil:

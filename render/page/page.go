@@ -6,8 +6,9 @@ package page
 import (
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"procdump/internal/printable"
 )
 
 // Width is the length of a line in characters.
@@ -72,19 +73,8 @@ func (p *Page) Fact(name, value string) {
 	}
 }
 
-// plain puts a question mark in the place of each character that a terminal may
-// take for a command: names and messages come from the dump.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case r == utf8.RuneError || !unicode.IsPrint(r):
-			return '?'
-		}
-		return r
-	}, s)
-}
+// plain is text that is fit for a line: names and messages come from the dump.
+func plain(s string) string { return printable.Text(strings.ReplaceAll(s, "\t", " ")) }
 
 // List joins items with commas, as many as the limit allows.
 func List(items []string, limit int) string {
