@@ -66,6 +66,8 @@ func (t *Target) PreCopy(ctx context.Context, o CloneOptions, stop func(context.
 		err = context.Cause(ctx)
 	case isNoSpace(err):
 		err = noClone("%s", whyNoDisk)
+	case errors.Is(err, ErrGone) && t.executed():
+		err = noClone("%s", whyExecuted)
 	}
 	t.precopy = nil
 	p.discard()

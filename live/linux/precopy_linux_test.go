@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -158,6 +160,60 @@ func checkInstant(t *testing.T, what string, v []uint64, discarded bool) {
 		default:
 			drops++
 		}
+	}
+}
+
+// TestExecWhilePreCopying has a process execute another program in the middle of a
+// round: it has not ended, and can be dumped.
+func TestExecWhilePreCopying(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "echo ready; read line; exec sleep 600")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Fatal(err)
+	}
+	target, err := Open(cmd.Process.Pid, Options{Clone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	o := spooled(t)
+	asked := false
+	o.Want = func(*snapshot.Region) bool { // is asked in a round
+		if !asked {
+			asked = true
+			if _, err := io.WriteString(in, "\n"); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "it has executed another program", target.executed)
+		}
+		return true
+	}
+	err = target.PreCopy(context.Background(), o, nil)
+	var no *NoClone
+	if !asked || !errors.As(err, &no) || no.Why != whyExecuted {
+		t.Fatalf("asked %v: %v", asked, err)
+	}
+	s, err := target.Stop(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Resume()
+	if s.Process.Name != "sleep" {
+		t.Errorf("a dump of %s", s.Process.Name)
 	}
 }
 

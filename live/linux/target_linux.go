@@ -268,6 +268,13 @@ func (t *Target) sameProgram(mm int) bool {
 	return err == nil && bytes.Equal(auxv, t.base.Auxv)
 }
 
+// executed tells whether a process whose memory is gone has executed another
+// program, which has memory of its own. One that ends has no auxiliary vector.
+func (t *Target) executed() bool {
+	auxv, err := os.ReadFile(procPath(t.PID, "auxv"))
+	return err == nil && len(auxv) > 0 && !bytes.Equal(auxv, t.base.Auxv)
+}
+
 // Close gives back what Open took.
 func (t *Target) Close() {
 	t.precopy.end()
