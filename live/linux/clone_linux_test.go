@@ -133,8 +133,8 @@ func (p *program) check(t *testing.T) string {
 }
 
 // leftovers are the processes of the target's process group, which a clone is
-// in, but for the target and the child that it has itself, which sleeps, or is just
-// about to on a busy machine. One that has ended and waits to be collected by the
+// in, but for the target and the child that it has itself, which sleeps as soon as
+// it gets a processor. One that has ended and waits to be collected by the
 // machine's first process is none.
 func leftovers(t *testing.T, pid int) (out []string) {
 	t.Helper()
@@ -149,8 +149,13 @@ func leftovers(t *testing.T, pid int) (out []string) {
 		if err != nil || serr != nil || st.pgrp != pid || other == pid || st.state == 'Z' && st.ppid == 1 {
 			continue
 		}
-		if own++; own == 1 && st.ppid == pid && (st.state == 'S' || st.state == 'R') {
-			continue
+		if own++; own == 1 && st.ppid == pid {
+			for begin := time.Now(); serr == nil && st.state == 'R' && time.Since(begin) < patience; time.Sleep(time.Millisecond) {
+				st, serr = readStat(procPath(other, "stat"))
+			}
+			if serr != nil || st.state == 'S' {
+				continue
+			}
 		}
 		out = append(out, fmt.Sprintf("%d state %c child of %d", other, st.state, st.ppid))
 	}
