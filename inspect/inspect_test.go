@@ -2,6 +2,10 @@ package inspect
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +55,26 @@ func report(t testing.TB, p *snapshot.Process) *Report {
 	set := image.NewSet(p, image.Options{})
 	defer set.Close()
 	return Collect(p, set, nil).Report()
+}
+
+// TestLostException: a process did not run undisturbed because what happened to it
+// cannot be read.
+func TestLostException(t *testing.T) {
+	for _, c := range []struct {
+		warning error
+		want    string
+	}{
+		{errors.New("minidump: ThreadNames"), "The process did not crash: it was dumped while it ran, 2 threads"},
+		{fmt.Errorf("x: %w", &snapshot.ExceptionError{Err: io.ErrUnexpectedEOF}), "The dump does not tell what happened: it is cut off or damaged, 2 threads"},
+	} {
+		p := crashed(0, 0, 0)
+		set := image.NewSet(p, image.Options{})
+		r := Collect(p, set, []error{c.warning}).Report()
+		set.Close()
+		if !strings.HasPrefix(r.Reason, c.want) || !slices.Contains(r.Warnings, c.warning.Error()) {
+			t.Errorf("%s; %q", r.Reason, r.Warnings)
+		}
+	}
 }
 
 func TestReasons(t *testing.T) {
