@@ -263,6 +263,7 @@ func TestWhere(t *testing.T) {
 	}{
 		{[]Frame{f("__GI_raise", "/lib/libc.so.6"), f("__GI_abort", "/lib/libc.so.6"), f("check", "/bin/x"), f("main", "/bin/x")}, true, "check"},
 		{[]Frame{f("", "/lib/libstdc++.so.6"), f("std::terminate", ""), f("__cxa_throw", ""), f("load", "/bin/x")}, true, "load"},
+		{[]Frame{f("std::terminate", "/lib/libstdc++.so.6"), f("std::__terminate", "/bin/x"), f("std::thread::~thread", "/bin/x")}, true, "std::thread::~thread"},
 		{[]Frame{f("memcpy", "/lib/libc.so.6"), f("copy", "/bin/x")}, false, "memcpy"},
 		{[]Frame{f("runtime.raise.abi0", "/bin/g"), f("runtime.fatalpanic", "/bin/g"), f("runtime.gopanic", "/bin/g"), f("main.f", "/bin/g")}, false, "main.f"},
 		{[]Frame{f("core::panicking::panic", "/bin/r"), f("app::run", "/bin/r")}, true, "app::run"},
