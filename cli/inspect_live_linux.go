@@ -55,7 +55,9 @@ func reportLive(ctx context.Context, o *inspectOptions, pid int) (*diff.Subject,
 		return nil, liveError(pid, err)
 	}
 	defer t.Close()
-	options := o.images(filepath.Join("/proc", strconv.Itoa(pid), "root"))
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	options := o.images(filepath.Join(proc, "root"))
+	options.Mapped = filepath.Join(proc, "map_files")
 	var w interp.Walker
 	var before time.Duration // that the process stood still
 	if interp.Slow(t.Snapshot()) {

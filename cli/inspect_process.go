@@ -152,15 +152,16 @@ func openProcess(r io.ReaderAt, size int64, compressed bool) (*snapshot.Process,
 		p, warnings := d.Process()
 		return p, warnings, nil
 	case bytes.Equal(head, []byte(elf.ELFMAG)):
-		if d, err := open.Dump(r, size); err == nil && d.VMCoreInfo != nil {
-			break // of a kernel
+		d, kernel := open.Dump(r, size)
+		if kernel == nil && d.VMCoreInfo != nil {
+			break
 		}
 		c, err := elfcore.NewReader(r, size)
 		if err != nil {
 			return nil, nil, notCore(err)
 		}
 		p, warnings := c.Process()
-		if compressed || knowsProcess(p) {
+		if compressed || knowsProcess(p) || kernel != nil && len(warnings) > 0 && mapsProcess(c) {
 			return p, warnings, nil
 		}
 	}
@@ -176,6 +177,23 @@ var errCompressed = errors.New("it is compressed as a whole, and not the dump of
 // knowsProcess tells whether a core has what only those of processes have.
 func knowsProcess(p *snapshot.Process) bool {
 	return len(p.Auxv) > 0 || len(p.Modules) > 0 || p.Info.Tool != ""
+}
+
+// mapsProcess tells whether a core whose notes cannot be read, as those of a core
+// of gdb that is cut off, for they are at its end, has the memory of a process: dumps
+// of kernels have physical addresses.
+func mapsProcess(c *elfcore.Reader) bool {
+	found := false
+	for _, s := range c.Progs {
+		if s.Type != elf.PT_LOAD {
+			continue
+		}
+		if s.Paddr != 0 {
+			return false
+		}
+		found = found || s.Vaddr != 0 && s.Vaddr < 1<<63
+	}
+	return found
 }
 
 // notCore says what else an ELF file is.

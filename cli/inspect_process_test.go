@@ -118,6 +118,28 @@ func TestInspectDamaged(t *testing.T) {
 	}
 }
 
+// TestInspectCut: a dump that is cut off before what happened does not say that
+// nothing did, and one of a process is not taken for that of a kernel.
+func TestInspectCut(t *testing.T) {
+	samples := processSamples(t)
+	crash := sampleFile(t, "crash.core", packed.Read(t, "testdata/inspect/crash.core.gz"))
+	minidump, err := os.ReadFile(mustConvert(t, "crash.dmp", crash))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// gdb writes the notes behind the memory.
+	for name, b := range map[string][]byte{"gcore": samples["gcore-amd64.core.gz"], "minidump": minidump} {
+		for _, n := range []int{300, 1500} {
+			file := sampleFile(t, "cut", b[:n])
+			code, out, errOut := inspected(t, file)
+			if code != ExitOK || !strings.HasPrefix(out, "The dump does not tell what happened: it is cut off or damaged, 0 threads") ||
+				!strings.Contains(out, "What could not be read") {
+				t.Errorf("%d bytes of %s: code %d, %s\n%s", n, name, code, errOut, out)
+			}
+		}
+	}
+}
+
 // explainBytes inspects a dump and checks what must hold of every report; false:
 // it is refused.
 func explainBytes(t testing.TB, b []byte) bool {

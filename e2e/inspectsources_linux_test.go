@@ -67,6 +67,7 @@ func (m *moved) check(t testing.TB, how string, r *inspected) {
 // symbolic links lead where they do there. A file of another build is not taken.
 func TestInspectSysRoot(t *testing.T) {
 	m := move(t)
+	m.check(t, "a PID without its file", inspectReport(t, strconv.Itoa(m.pid)))
 	root := t.TempDir()
 	for _, image := range images(t, m.pid) {
 		if image == m.exe+" (deleted)" || strings.HasPrefix(image, tempDir) || image == m.now || image == m.exe {
@@ -210,13 +211,18 @@ func TestInspectDebuginfod(t *testing.T) {
 		}
 	})
 
-	// A process whose program was deleted: it runs while that is fetched.
-	if err := errors.Join(os.RemoveAll(cache), os.Remove(m.now)); err != nil {
+	// A process whose program was deleted still has it, and runs while the debug
+	// information is fetched.
+	stripped := filepath.Join(t.TempDir(), "explain")
+	command(t, "cp", bare, stripped)
+	pid := waiting(t, stripped)
+	if err := errors.Join(os.RemoveAll(cache), os.Remove(m.now), os.Remove(stripped)); err != nil {
 		t.Fatal(err)
 	}
+	s = serveDebuginfod(t, map[string]string{m.id + "/executable": bare, m.id + "/debuginfo": debug}, pid)
 	t.Setenv("DEBUGINFOD_URLS", s.URL)
-	m.check(t, "a PID", inspectReport(t, strconv.Itoa(m.pid)))
-	if asked := strings.Join(s.took(), " "); !strings.Contains(asked, m.id+"/executable") || !strings.Contains(asked, m.id+"/debuginfo") || len(s.stopped) > 0 {
+	m.check(t, "a PID", inspectReport(t, strconv.Itoa(pid)))
+	if asked := strings.Join(s.took(), " "); strings.Contains(asked, m.id+"/executable") || !strings.Contains(asked, m.id+"/debuginfo") || len(s.stopped) > 0 {
 		t.Errorf("asked for %s; while the process stood still: %q", asked, s.stopped)
 	}
 

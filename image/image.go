@@ -16,6 +16,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -38,6 +39,10 @@ type Options struct {
 	// DebugDirs are the folders of separate debug information. None: only
 	// DebugDir.
 	DebugDirs []string
+	// Mapped is a folder of links to the files themselves that a process which
+	// runs has mapped, named by their ranges of addresses: /proc/PID/map_files
+	// (proc_pid_map_files(5)). It has those that are gone or were replaced. "": none.
+	Mapped string
 }
 
 // maxWarnings bounds what a Set remembers to have missed.
@@ -274,7 +279,31 @@ func (im *Image) find() *File {
 		}
 		f.close()
 	}
-	return nil
+	return im.mapped()
+}
+
+// mapped returns the file that a running process has mapped, which may have no name
+// any longer.
+func (im *Image) mapped() *File {
+	if im.set.o.Mapped == "" {
+		return nil
+	}
+	regions := im.set.p.Regions
+	i := slices.IndexFunc(regions, func(g snapshot.Region) bool { return g.Addr == im.Module.Addr })
+	if i < 0 {
+		return nil
+	}
+	f, err := openFile(filepath.Join(im.set.o.Mapped, fmt.Sprintf("%x-%x", regions[i].Addr, regions[i].End())))
+	if err != nil {
+		return nil // why the file is not at its path tells more
+	}
+	if im.differs(f) != "" {
+		f.close()
+		return nil
+	}
+	im.why = ""
+	im.files = append(im.files, f)
+	return f
 }
 
 // Bounds of images that are no file's, in bytes: of one, and of all. A process

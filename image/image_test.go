@@ -143,6 +143,37 @@ func TestRoots(t *testing.T) {
 	}
 }
 
+// TestMapped takes the file that a process has mapped where its path leads to none or
+// to another, and not one of another build.
+func TestMapped(t *testing.T) {
+	root, links := t.TempDir(), t.TempDir()
+	link := write(t, filepath.Join(links, "400000-401000"), small(t))
+	for _, path := range []string{"/bin/gone", "/bin/replaced"} {
+		for _, same := range []bool{true, false} {
+			s, p := mapped(t, path, Options{Roots: []string{root}, Mapped: links})
+			p.Regions = []snapshot.Region{{Range: snapshot.Range{Addr: 0x400000, Size: 0x1000}, Path: path}}
+			p.Modules[0].TextHash = []byte("of another")
+			if same {
+				p.Modules[0].TextHash = elfimage.TextHash(bytes.NewReader(small(t)))
+			}
+			if path == "/bin/replaced" {
+				b := small(t)
+				i := bytes.Index(b, buildID(t, b))
+				b[i]++
+				write(t, filepath.Join(root, path), b)
+				p.Modules[0].TextHash, p.Modules[0].BuildID = nil, buildID(t, small(t))
+				if !same {
+					p.Modules[0].BuildID[0] += 2
+				}
+			}
+			f := s.All()[0].File()
+			if same && (f == nil || f.Path != link || len(s.Warnings()) != 0) || !same && (f != nil || len(s.Warnings()) != 1) {
+				t.Errorf("%s, %v: %+v, %q", path, same, f, s.Warnings())
+			}
+		}
+	}
+}
+
 // TestReadMemory reads what the dump has from the dump, what it lacks and nobody
 // can change from the file, and nothing else.
 func TestReadMemory(t *testing.T) {

@@ -82,7 +82,7 @@ var endings = []string{
 	"raise", "gsignal", "pthread_kill*", "*pthread_kill_implementation", "*pthread_kill_internal", "abort", "*libc_message*", "malloc_printerr*",
 	"*assert_fail*", "*fortify_fail*", "*chk_fail*", "*stack_chk_fail*", "kill", "tgkill", "_int_free*", "_int_malloc*", "cfree*", "unlink_chunk*",
 	// C++ and Rust
-	"__gnu_cxx::__verbose_terminate_handler", "__cxxabiv1::__terminate", "std::terminate", "__cxa_throw", "__cxa_rethrow", "__cxa_pure_virtual",
+	"__gnu_cxx::__verbose_terminate_handler", "__cxxabiv1::__terminate", "std::terminate", "std::__terminate", "__cxa_throw", "__cxa_rethrow", "__cxa_pure_virtual",
 	"_Unwind_*", "__gxx_personality_v0", "__cxa_call_terminate", "std::panicking::*", "core::panicking::*", "rust_begin_unwind", "rust_panic*", "__rustc::*",
 	"std::sys::*", "core::result::unwrap_failed", "core::option::expect_failed", "core::option::unwrap_failed", "std::process::abort", "panic_abort::*", "__rust_*",
 	// Go

@@ -42,6 +42,7 @@ type Collected struct {
 	heap     *heap.Heap     // of the C library, nil: it is not known
 	heapBy   string         // how it was found, if by a symbol
 	warnings []string
+	lost     bool // what happened cannot be read
 }
 
 // Collect walks the stacks of a process. warnings are what its source could not
@@ -56,6 +57,8 @@ func CollectWith(p *snapshot.Process, set *image.Set, warnings []error, w interp
 	c := &Collected{p: p, set: set, environ: environ(p), runs: map[int]uint64{}}
 	for _, w := range warnings {
 		c.warnings = append(c.warnings, w.Error())
+		var lost *snapshot.ExceptionError
+		c.lost = c.lost || errors.As(w, &lost)
 	}
 	u, err := unwind.New(p, set)
 	if err != nil {
@@ -103,7 +106,7 @@ func (c *Collected) Report() *Report {
 	r.Deadlocks = c.waits(r.Groups)
 	r.Goroutines = c.goroutineGroups(n)
 	r.Exception = c.exception(r)
-	r.Reason = reason(p, r)
+	r.Reason = reason(p, r, c.lost || len(p.Threads) == 0)
 	r.Modules = c.modules()
 	r.Memory = memoryOf(p)
 	r.Memory.Allocator = c.allocatorOf(r.Groups)

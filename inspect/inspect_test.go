@@ -2,6 +2,10 @@ package inspect
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +55,26 @@ func report(t testing.TB, p *snapshot.Process) *Report {
 	set := image.NewSet(p, image.Options{})
 	defer set.Close()
 	return Collect(p, set, nil).Report()
+}
+
+// TestLostException: a process did not run undisturbed because what happened to it
+// cannot be read.
+func TestLostException(t *testing.T) {
+	for _, c := range []struct {
+		warning error
+		want    string
+	}{
+		{errors.New("minidump: ThreadNames"), "The process did not crash: it was dumped while it ran, 2 threads"},
+		{fmt.Errorf("x: %w", &snapshot.ExceptionError{Err: io.ErrUnexpectedEOF}), "The dump does not tell what happened: it is cut off or damaged, 2 threads"},
+	} {
+		p := crashed(0, 0, 0)
+		set := image.NewSet(p, image.Options{})
+		r := Collect(p, set, []error{c.warning}).Report()
+		set.Close()
+		if !strings.HasPrefix(r.Reason, c.want) || !slices.Contains(r.Warnings, c.warning.Error()) {
+			t.Errorf("%s; %q", r.Reason, r.Warnings)
+		}
+	}
 }
 
 func TestReasons(t *testing.T) {
@@ -239,6 +263,7 @@ func TestWhere(t *testing.T) {
 	}{
 		{[]Frame{f("__GI_raise", "/lib/libc.so.6"), f("__GI_abort", "/lib/libc.so.6"), f("check", "/bin/x"), f("main", "/bin/x")}, true, "check"},
 		{[]Frame{f("", "/lib/libstdc++.so.6"), f("std::terminate", ""), f("__cxa_throw", ""), f("load", "/bin/x")}, true, "load"},
+		{[]Frame{f("std::terminate", "/lib/libstdc++.so.6"), f("std::__terminate", "/bin/x"), f("std::thread::~thread", "/bin/x")}, true, "std::thread::~thread"},
 		{[]Frame{f("memcpy", "/lib/libc.so.6"), f("copy", "/bin/x")}, false, "memcpy"},
 		{[]Frame{f("runtime.raise.abi0", "/bin/g"), f("runtime.fatalpanic", "/bin/g"), f("runtime.gopanic", "/bin/g"), f("main.f", "/bin/g")}, false, "main.f"},
 		{[]Frame{f("core::panicking::panic", "/bin/r"), f("app::run", "/bin/r")}, true, "app::run"},

@@ -16,11 +16,12 @@ var signalWords = map[string]string{
 	"SIGILL": "Illegal instruction", "SIGTRAP": "Trap", "SIGSYS": "Bad system call", "SIGQUIT": "Quit", "SIGTERM": "Terminated", "SIGKILL": "Killed",
 }
 
-// reason says what happened in a sentence.
-func reason(p *snapshot.Process, r *Report) string {
+// reason says what happened in a sentence. lost tells that this is not known where
+// there is no exception.
+func reason(p *snapshot.Process, r *Report, lost bool) string {
 	x := r.Exception
 	if x == nil {
-		return calm(p, r)
+		return calm(p, r, lost)
 	}
 	name := x.Signal
 	if name == "" {
@@ -71,8 +72,8 @@ func place(f *Frame) string {
 	return name
 }
 
-// calm is the sentence for a process to which nothing happened.
-func calm(p *snapshot.Process, r *Report) string {
+// calm is the sentence for a process to which nothing happened, as far as is known.
+func calm(p *snapshot.Process, r *Report, lost bool) string {
 	threads := plural(r.ThreadCount, "thread")
 	if len(r.Groups) < r.ThreadCount && len(r.Groups) > 0 {
 		threads += fmt.Sprintf(" with %s", plural(len(r.Groups), "different stack"))
@@ -82,6 +83,9 @@ func calm(p *snapshot.Process, r *Report) string {
 	}
 	if p.Info.Kind == KindLive {
 		return fmt.Sprintf("%s (%d) is running: %s", r.Process.Name, r.Process.PID, threads)
+	}
+	if lost {
+		return "The dump does not tell what happened: it is cut off or damaged, " + threads
 	}
 	s := "The process did not crash: it was dumped while it ran"
 	if p.Info.Reason != "" {

@@ -230,6 +230,9 @@ func (r *Reader) fillNote(p *snapshot.Process, warn func(error)) bool {
 // it was is with the exception.
 func (r *Reader) fillException(p *snapshot.Process, sys *SystemInfo, noted bool, warn func(error)) {
 	e, err := r.Exception()
+	if err != nil && !noted && !errors.Is(err, ErrNoStream) {
+		err = &snapshot.ExceptionError{Err: err}
+	}
 	warn(err)
 	var blamed uint32
 	if e != nil {

@@ -36,9 +36,12 @@ func DiffText(w io.Writer, r *diff.Report) error {
 }
 
 func (p *report) side(name string, s *diff.Side) {
-	when, resident, swapped := "", "", ""
+	when, files, resident, swapped := "", "", "", ""
 	if s.Time != nil {
 		when = stamp(s.Time)
+	}
+	if s.Files > 0 {
+		files = page.Plural(s.Files, "open file")
 	}
 	if s.Resident > 0 {
 		resident = page.Size(s.Resident) + " in RAM"
@@ -47,7 +50,7 @@ func (p *report) side(name string, s *diff.Side) {
 		swapped = page.Size(s.Swapped) + " in swap"
 	}
 	p.Fact(name, page.Join(", ", fmt.Sprintf("%s (%d)", s.Name, s.PID), s.Kind, when, page.Plural(s.Threads, "thread"),
-		page.Plural(s.Files, "open file"), page.Size(s.Bytes), resident, swapped))
+		files, page.Size(s.Bytes), resident, swapped))
 }
 
 // signedSize is a change of a number of bytes.

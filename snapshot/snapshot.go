@@ -232,3 +232,12 @@ type Exception struct {
 	Addr   uint64 // faulting address, or the PC
 	Params []uint64
 }
+
+// ExceptionError is a warning of a source: the dump says that something happened,
+// and what it was cannot be read. A Process without an Exception did not crash
+// otherwise.
+type ExceptionError struct{ Err error }
+
+func (e *ExceptionError) Error() string { return e.Err.Error() }
+
+func (e *ExceptionError) Unwrap() error { return e.Err }

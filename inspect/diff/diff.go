@@ -54,7 +54,7 @@ type Side struct {
 	Time    *time.Time `json:"time,omitempty"`
 	Kind    string     `json:"kind,omitempty"` // of the dump; "live" of a process
 	Threads int        `json:"threads"`
-	Files   int        `json:"files"`
+	Files   int        `json:"files"` // 0: none, or not known
 	Amount
 }
 
@@ -106,6 +106,10 @@ func knowsRAM(s *Subject) bool {
 	return slices.ContainsFunc(s.Process.Regions, func(g snapshot.Region) bool { return g.Resident > 0 })
 }
 
+// knowsFiles tells whether a look knows which files are open: cores of other tools
+// and triage dumps do not. A process without any looks the same.
+func knowsFiles(s *Subject) bool { return len(s.Process.Files) > 0 }
+
 // Thread is one thread.
 type Thread struct {
 	TID  int    `json:"tid"`
@@ -134,8 +138,10 @@ func Compare(a, b *Subject) *Report {
 	for _, c := range counted(stacks(a), stacks(b)) {
 		r.Stacks = append(r.Stacks, Stack{strings.Split(c.key, "\n"), c.before, c.after})
 	}
-	for _, c := range counted(files(a), files(b)) {
-		r.Files = append(r.Files, File{c.key, c.before, c.after})
+	if knowsFiles(a) && knowsFiles(b) {
+		for _, c := range counted(files(a), files(b)) {
+			r.Files = append(r.Files, File{c.key, c.before, c.after})
+		}
 	}
 	r.Warnings = incomparable(a, b)
 	r.Summary = summary(r, knowsRAM(a) && knowsRAM(b))
@@ -293,6 +299,9 @@ func incomparable(a, b *Subject) []string {
 	}
 	if knowsRAM(a) != knowsRAM(b) {
 		out = append(out, "only one of them says how much memory is in RAM: what grew there is not known")
+	}
+	if knowsFiles(a) != knowsFiles(b) {
+		out = append(out, "only one of them names open files: which were opened or closed is not known")
 	}
 	if ta, tb := a.Report.Dump.Time, b.Report.Dump.Time; ta != nil && tb != nil && tb.Before(*ta) {
 		out = append(out, "the second is older than the first")

@@ -93,6 +93,28 @@ func TestIncomparable(t *testing.T) {
 	}
 }
 
+// TestUnknownFiles: a look that names no open files, as cores of the kernel and
+// triage dumps, does not say that they were opened since.
+func TestUnknownFiles(t *testing.T) {
+	a, b := look(1, 4), look(1, 4, "/dev/null", "socket:[1]")
+	for _, pair := range [][2]*Subject{{a, b}, {b, a}} {
+		r := Compare(pair[0], pair[1])
+		if len(r.Files) != 0 || r.Summary != "Nothing grew or shrank: the same memory and threads" ||
+			len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "only one of them names open files") {
+			t.Errorf("%s; %+v, %q", r.Summary, r.Files, r.Warnings)
+		}
+	}
+}
+
+// TestEqualSums: other threads are not the same ones, though they are as many.
+func TestEqualSums(t *testing.T) {
+	a, b := look(1, 4, "/dev/null"), look(1, 4, "/dev/null")
+	b.Process.Threads[1].TID = 300
+	if r := Compare(a, b); r.Summary != "Nothing grew or shrank in all: as much memory, as many threads and files as before, but not the same" {
+		t.Error(r.Summary)
+	}
+}
+
 // TestReserved: address space without a page in RAM is not what grew most, where
 // it is known what is in RAM.
 func TestReserved(t *testing.T) {
