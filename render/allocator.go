@@ -92,6 +92,10 @@ func (f *facts) damage(a *inspect.Allocator) {
 			f.add("Heap", fmt.Sprintf("… and %s more", page.Plural(len(a.Damage)-i, "place")))
 			break
 		}
-		f.add("Heap", "damaged: "+a.Damage[i].Words())
+		state := "damaged: "
+		if a.Damage[i].Changing {
+			state = "in change, or damaged: "
+		}
+		f.add("Heap", state+a.Damage[i].Words())
 	}
 }
