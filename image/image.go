@@ -16,6 +16,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -64,7 +65,8 @@ type Set struct {
 	fetcher  Fetcher
 	// supplements are files of debug information that images share, by build id.
 	supplements   map[string]*File
-	sharedSymbols *breakpad.Shared // of symbol files
+	sharedSymbols *breakpad.Shared    // of symbol files
+	unsavedFiles  map[string]*os.File // by path in the process; nil: not to be had
 	warnings      []string
 }
 
@@ -93,6 +95,7 @@ func (s *Set) Close() {
 		}
 		im.files = nil
 	}
+	s.closeUnsaved()
 }
 
 // Warnings lists what could not be had, each once.

@@ -14,8 +14,9 @@ const (
 // pageCache holds pages that were read; nil: not to be had as a whole.
 type pageCache map[uint64]*[pageSize]byte
 
-// ReadMemory reads the process's memory as snapshot.Memory does, and what of
-// images the dump does not hold and cannot have changed from their files.
+// ReadMemory reads the process's memory as snapshot.Memory does, and what the dump
+// does not hold and cannot have been changed from files: images, and what a
+// miniplus dump leaves out.
 func (s *Set) ReadMemory(p []byte, addr uint64) (int, error) {
 	n := 0
 	for n < len(p) {
@@ -65,6 +66,9 @@ func (s *Set) read(p []byte, addr uint64) int {
 		if im := s.Find(addr + uint64(n)); im != nil {
 			n += im.readFile(p[n:], addr+uint64(n))
 		}
+	}
+	if n < len(p) {
+		n += s.unsaved(p[n:], addr+uint64(n))
 	}
 	return n
 }
