@@ -24,15 +24,13 @@ type run struct {
 	steps  int
 }
 
-const (
-	armTop   = 0x7e0000000000 // the stack's end, less what the caller has there
-	armBelow = 3 << 20        // bytes
-)
+const armTop = 0x7e0000000000 // where the caller's part of the stack begins
 
-// newRun stands at the beginning of a function that was called from before ret.
-func newRun(u *Unwinder, p *snapshot.Process, pc, ret uint64) *run {
+// newRun stands at the beginning of a function that was called from before ret, and
+// needs at most that many bytes of the stack.
+func newRun(u *Unwinder, p *snapshot.Process, pc, ret uint64, needs int) *run {
 	r := &run{u: u, ret: ret}
-	r.base, r.stack = armTop-armBelow, make([]byte, armBelow+0x1000)
+	r.base, r.stack = armTop-uint64(needs), make([]byte, needs+0x1000)
 	p.Memory = changing{p.Memory.(memory), memory{r.base: r.stack}}
 	r.pc = pc
 	for i := range r.x {
@@ -165,7 +163,7 @@ func TestWindowsARM64Steps(t *testing.T) {
 		functions++
 		for _, taken := range []bool{false, true} {
 			p.Memory = memory{}
-			r := newRun(u, p, windowsBase+uint64(e.RVA), ret)
+			r := newRun(u, p, windowsBase+uint64(e.RVA), ret, 2<<20)
 			r.taken = taken
 			r.all(t, name, code)
 			steps += r.steps
