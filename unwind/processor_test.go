@@ -21,7 +21,7 @@ type processor struct {
 	made  uint64
 }
 
-// course of a processor's instruction.
+// armCourse is how a processor goes on after an instruction.
 type armCourse int
 
 const (
@@ -83,7 +83,7 @@ func (p *processor) indexed(n uint32, off int64, before, back bool) uint64 {
 	return addr
 }
 
-// signed is a number of some bits of an instruction.
+// signedBits is a number of some bits of an instruction.
 func signedBits(i uint32, from, size uint) int64 {
 	return int64(uint64(i>>from)<<(64-size)) >> (64 - size)
 }

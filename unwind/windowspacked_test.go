@@ -47,33 +47,24 @@ func (a *assembler) single(how uint32, reg, off int) {
 // saving is an instruction that saves registers: one, or two.
 type saving struct{ reg, other, off int }
 
-// usual is a prolog of the form that packed data is for, and its epilog: Microsoft's
-// "ARM64 exception handling", the table of its section on packed data.
-func usual(regI, regF, cr int, homes bool, locals int) (prolog, epilog []uint32, size int) {
-	ints, floats := regI, 0
-	if cr == 1 {
-		ints++
-	}
-	if regF > 0 {
-		floats = regF + 1
-	}
-	area := 8 * (ints + floats)
-	if homes && area > 0 {
-		area += 64
-	}
-	area = (area + 15) &^ 15
+// savings are those of a prolog, in its order.
+func savings(regI, floats int, link bool) []saving {
 	var all []saving
 	i := 0
 	for ; i+1 < regI; i += 2 {
 		all = append(all, saving{19 + i, 20 + i, 8 * i})
 	}
+	ints := regI
 	switch odd := i < regI; {
-	case odd && cr == 1:
+	case odd && link:
 		all = append(all, saving{19 + i, 30, 8 * i})
 	case odd:
 		all = append(all, saving{19 + i, 0, 8 * i})
-	case cr == 1:
+	case link:
 		all = append(all, saving{30, 0, 8 * i})
+	}
+	if link {
+		ints++
 	}
 	for i = 0; i+1 < floats; i += 2 {
 		all = append(all, saving{108 + i, 109 + i, 8 * (ints + i)})
@@ -81,79 +72,108 @@ func usual(regI, regF, cr int, homes bool, locals int) (prolog, epilog []uint32,
 	if i < floats {
 		all = append(all, saving{108 + i, 0, 8 * (ints + i)})
 	}
+	return all
+}
+
+func (a *assembler) save(how uint32, s saving, off int) {
+	if s.other != 0 {
+		a.pair(how, s.reg, s.other, off)
+	} else {
+		a.single(how, s.reg, off)
+	}
+}
+
+// homes stores the parameters.
+func (a *assembler) homes(off int) {
+	for k := 0; k < 8; k += 2 {
+		a.pair(inPlace, k, k+1, off+8*k)
+	}
+}
+
+func (a *assembler) sub(n int) { a.emit(0xd10003ff | uint32(n)<<10) }
+func (a *assembler) add(n int) { a.emit(0x910003ff | uint32(n)<<10) }
+
+// locals allocates what is not for saved registers, and frees it.
+func locals(down, up *assembler, n int, linked bool) {
+	switch {
+	case linked && n <= 512:
+		down.pair(movesDown, 29, 30, -n)
+		up.pair(movesUp|loads, 29, 30, n)
+		return
+	case linked:
+		up.pair(inPlace|loads, 29, 30, 0)
+	}
+	if n > 4080 {
+		down.sub(4080)
+		down.sub(n - 4080)
+		up.add(n - 4080)
+		up.add(4080)
+	} else if n > 0 {
+		down.sub(n)
+		up.add(n)
+	}
+	if linked {
+		down.pair(inPlace, 29, 30, 0)
+	}
+}
+
+// usual is a prolog of the form that packed data is for, and its epilog: Microsoft's
+// "ARM64 exception handling", the table of its section on packed data.
+func usual(regI, regF, cr int, homes bool, room int) (prolog, epilog []uint32, size int) {
+	floats := 0
+	if regF > 0 {
+		floats = regF + 1
+	}
+	all := savings(regI, floats, cr == 1)
+	words := regI + floats
+	if cr == 1 {
+		words++
+	}
+	area := 8 * words
+	if homes && area > 0 {
+		area += 64
+	}
+	area = (area + 15) &^ 15
 	var down, up assembler
 	if cr == 2 {
-		down.emit(0xd503237f)
+		down.emit(0xd503237f) // pacibsp
 	}
 	alone := regI == 1 && cr == 1 // x19 and the link register cannot be saved and allocated for at once
 	if alone {
-		down.emit(0xd10003ff | uint32(area)<<10)
+		down.sub(area)
 	}
 	for k, s := range all {
-		how, off := uint32(inPlace), s.off
 		if k == 0 && !alone {
-			how, off = movesDown, -area
-		}
-		if s.other != 0 {
-			down.pair(how, s.reg, s.other, off)
+			down.save(movesDown, s, -area)
 		} else {
-			down.single(how, s.reg, off)
+			down.save(inPlace, s, s.off)
 		}
 	}
-	home := func(off int) {
-		for k := 0; homes && k < 8; k += 2 {
-			down.pair(inPlace, k, k+1, off+8*k)
-		}
+	if homes && area > 0 {
+		down.homes(8 * words)
 	}
-	if area > 0 {
-		home(8 * (ints + floats))
-	}
-	sub, add := func(n int) uint32 { return 0xd10003ff | uint32(n)<<10 }, func(n int) uint32 { return 0x910003ff | uint32(n)<<10 }
-	allocate := func() {
-		if locals > 4080 {
-			down.emit(sub(4080), sub(locals-4080))
-			up.emit(add(locals-4080), add(4080))
-		} else if locals > 0 {
-			down.emit(sub(locals))
-			up.emit(add(locals))
-		}
-	}
-	switch linked := cr >= 2; {
-	case linked && locals <= 512:
-		down.pair(movesDown, 29, 30, -locals)
-		up.pair(movesUp|loads, 29, 30, locals)
-	case linked:
-		up.pair(inPlace|loads, 29, 30, 0)
-		allocate()
-		down.pair(inPlace, 29, 30, 0)
-	default:
-		allocate()
-	}
+	locals(&down, &up, room, cr >= 2)
 	if cr >= 2 {
 		down.emit(0x910003fd) // mov x29, sp
 	}
-	if area == 0 {
-		home(16)
+	if homes && area == 0 {
+		down.homes(16)
 	}
 	for k := len(all) - 1; k >= 0; k-- {
-		s, how, off := all[k], uint32(inPlace|loads), all[k].off
 		if k == 0 && !alone {
-			how, off = movesUp|loads, area
-		}
-		if s.other != 0 {
-			up.pair(how, s.reg, s.other, off)
+			up.save(movesUp|loads, all[k], area)
 		} else {
-			up.single(how, s.reg, off)
+			up.save(inPlace|loads, all[k], all[k].off)
 		}
 	}
 	if alone {
-		up.emit(add(area))
+		up.add(area)
 	}
 	if cr == 2 {
-		up.emit(0xd50323ff)
+		up.emit(0xd50323ff) // autibsp
 	}
-	up.emit(0xd65f03c0)
-	return down.code, up.code, area + locals
+	up.emit(0xd65f03c0) // ret
+	return down.code, up.code, area + room
 }
 
 // TestWindowsARM64Packed walks to the caller at each instruction of functions that
@@ -164,12 +184,13 @@ func TestWindowsARM64Packed(t *testing.T) {
 		for _, regF := range []int{0, 1, 2, 6, 7} {
 			for kind := range 8 {
 				cr, homes := kind>>1, kind&1 != 0
-				sizes := []int{0, 80, 496, 528, 4096} // by more than 504 no instruction raises the stack pointer that loads a pair
-				for _, locals := range sizes {
-					if locals == 0 && (cr >= 2 || homes) || locals == 80 && homes && regI+regF > 4 && cr < 2 {
+				// An instruction that loads a pair raises the stack pointer by 504 bytes at most.
+				sizes := []int{0, 80, 496, 528, 4096}
+				for _, room := range sizes {
+					if room == 0 && (cr >= 2 || homes) {
 						continue
 					}
-					steps += packedSteps(t, regI, regF, cr, homes, locals)
+					steps += packedSteps(t, regI, regF, cr, homes, room)
 					if t.Failed() {
 						return
 					}
@@ -183,9 +204,9 @@ func TestWindowsARM64Packed(t *testing.T) {
 	t.Logf("%d steps", steps)
 }
 
-func packedSteps(t *testing.T, regI, regF, cr int, homes bool, locals int) int {
+func packedSteps(t *testing.T, regI, regF, cr int, homes bool, room int) int {
 	t.Helper()
-	prolog, epilog, size := usual(regI, regF, cr, homes, locals)
+	prolog, epilog, size := usual(regI, regF, cr, homes, room)
 	body := []uint32{0xd503201f, 0xd2800033, 0xd2800034, 0xd503201f} // it writes x19 and x20
 	if regI < 2 {
 		body = body[:1]
