@@ -41,6 +41,7 @@ func TestWindowsARM64Codes(t *testing.T) {
 	caller := []uint64{testStack + 0x77, two, 0, 0}
 	machine := at(at(nil, 0, testStack+above, one), above, caller...)
 	context := at(at(at(nil, 8+19*8, 0x19), 0xf0, 0x29, 0x30, testStack+above, one), above, caller...)
+	inLeaf := at(slices.Clone(context), 0xf8, one, testStack+above, windowsBase+0x2000)
 	returned := at(slices.Clone(context), 0, 0x20400003)
 	trap := at(at(at(nil, 0x98, testStack+above), 0x138, 0x30, 0x29, one), above, caller...)
 	ec := at(at(at(at(at(nil, 0x98, testStack+above, 0x29), 0xd8, 0x19), 0xf8, one), 0x120, 0x30), above, caller...)
@@ -56,6 +57,8 @@ func TestWindowsARM64Codes(t *testing.T) {
 		{name: "machine frame", info: armRecord(0x200, 0xe9, 0xe4), stack: machine, want: here + inOne + inTwo, x19: 0xb, exact: true},
 		{name: "context", info: armRecord(0x200, 0xea, 0xe4), stack: context, want: here + inOne + inTwo, x19: 0x19, exact: true},
 		{name: "context of a caller", info: armRecord(0x200, 0xea, 0xe4), stack: returned, want: here + inOne + inTwo, x19: 0x19},
+		{name: "context of a function without entry", info: armRecord(0x200, 0xea, 0xe4), stack: inLeaf,
+			want: here + "0x140002000 pe; " + inOne, x19: 0x19, exact: true},
 		{name: "trap frame", info: armRecord(0x200, 0xe8, 0xe4), stack: trap, want: here + inOne + inTwo, x19: 0xb, exact: true},
 		{name: "context of ARM64EC", info: armRecord(0x200, 0xeb, 0xe4), stack: ec, want: here + inOne + inTwo, x19: 0x19, exact: true},
 		{name: "a context below", info: armRecord(0x200, 0x02, 0xea, 0xe4), stack: append(make([]uint64, 4), context...),
@@ -71,7 +74,8 @@ func TestWindowsARM64Codes(t *testing.T) {
 		{name: "no entry", entry: 1 | 4<<2, stack: caller, want: here + "0x140001800 pe; "},
 		{name: "vectors of SVE", info: armRecord(0x200, 0xdf, 0x01, 0x91, 0xe4), stack: append([]uint64{5, 5}, caller...),
 			want: here + "0x140001904 scan; "},
-		{name: "version 1", info: []byte{0x80, 0, 4, 8, 1, 0xe4, 0xe4, 0xe4}, stack: append([]uint64{5, 5}, caller...), want: here + "0x140001904 scan; "},
+		{name: "version 1", info: []byte{0x80, 0, 4, 8, 1, 0xe4, 0xe4, 0xe4}, stack: append([]uint64{5, 5}, caller...),
+			want: here + "0x140001904 scan; "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			info := make([]byte, 0x200)
@@ -101,5 +105,19 @@ func TestWindowsARM64Codes(t *testing.T) {
 				t.Errorf("x19 is %#x, not %#x; exact: %v", v, c.x19, next.frame.Exact)
 			}
 		})
+	}
+}
+
+// TestWindowsARM64Called does not take the link register for a return address where
+// a call has come between.
+func TestWindowsARM64Called(t *testing.T) {
+	for name, entry := range map[string]uint32{"it does not save the link register": infoAt, "no entry": 1 | 4<<2} {
+		img := onARM64(windowsImage(armWindowsCode(), entries(0x10f0, entry), armRecord(0x200, 0x02, 0xe4)))
+		u, th := windowsProcess(t, img, words(1, 2, 3, 4, 5, 6), windowsBase+0x1104)
+		cur := walk{registers: u.m.start(&th.Registers), frame: Frame{PC: windowsBase + 0x1104, SP: testStack}}
+		cur.set(30, windowsBase+0x1804)
+		if next, end := u.step(&cur); end == goesOn {
+			t.Errorf("%s: %#x, by %v", name, next.pc, next.frame.How)
+		}
 	}
 }

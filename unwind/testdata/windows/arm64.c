@@ -10,7 +10,7 @@
 //	$cc -DNAME=signed_ -mbranch-protection=pac-ret+b-key -o signed.o
 //	$cc -DNAME=slow_ -O0 -o slow.o
 //	clang --target=aarch64-pc-windows-msvc -c -o more.o arm64.s
-//	lld-link -dll -noentry -timestamp:1 -debug:none -opt:noref,noicf -out:arm64.dll plain.o bare.o small.o signed.o slow.o more.o
+//	lld-link -dll -noentry -timestamp:1 -opt:noref,noicf -out:arm64.dll plain.o bare.o small.o signed.o slow.o more.o
 //	gzip -9n arm64.dll
 #define JOIN(a, b) a##b
 #define NAMED(a, b) JOIN(a, b)
