@@ -36,10 +36,10 @@ const (
 // maxChained bounds the entries of one function that lead to each other.
 const maxChained = 32
 
-// stepWindows finds the caller of a function in an image of Windows for amd64; ok
-// is false if its tables do not tell.
+// stepWindows finds the caller of a function in an image of Windows; ok is false
+// if its tables do not tell.
 func (u *Unwinder) stepWindows(cur *walk, im *image.Image, pc uint64) (next walk, end ending, ok bool) {
-	if im == nil || u.p.Machine() != arch.AMD64 {
+	if im == nil {
 		return next, goesOn, false
 	}
 	x := im.PE()
@@ -49,6 +49,16 @@ func (u *Unwinder) stepWindows(cur *walk, im *image.Image, pc uint64) (next walk
 	if !u.spend(64) { // the search of the table
 		return next, tooLong, true
 	}
+	switch m := u.p.Machine(); {
+	case m == arch.AMD64 && x.Machine == pe.MachineAMD64:
+		return u.stepWindowsAMD64(cur, im, x, pc)
+	case m == arch.ARM64 && x.Machine == pe.MachineARM64:
+		return u.stepWindowsARM64(cur, x, uint32(pc-im.Module.Addr))
+	}
+	return next, goesOn, false
+}
+
+func (u *Unwinder) stepWindowsAMD64(cur *walk, im *image.Image, x *pe.Image, pc uint64) (next walk, end ending, ok bool) {
 	f, ok, none := x.Function(uint32(pc - im.Module.Addr))
 	if !ok && !(none && cur.frame.Exact) {
 		return next, goesOn, false

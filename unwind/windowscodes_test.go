@@ -46,7 +46,13 @@ func windowsImage(code, table, info []byte) []byte {
 	return b
 }
 
-// entries is a table of functions: three numbers of each.
+// onARM64 makes an image one for arm64.
+func onARM64(img []byte) []byte {
+	binary.LittleEndian.PutUint16(img[0x84:], 0xaa64)
+	return img
+}
+
+// entries is a table of functions: three numbers of each, on arm64 two.
 func entries(rva ...uint32) []byte {
 	b, _ := binary.Append(nil, binary.LittleEndian, rva)
 	return b
@@ -65,8 +71,12 @@ func windowsCode() []byte {
 // windowsProcess stands at a place of the image.
 func windowsProcess(t testing.TB, img, stack []byte, pc uint64) (*Unwinder, *snapshot.Thread) {
 	t.Helper()
+	m := arch.AMD64
+	if binary.LittleEndian.Uint16(img[0x84:]) == 0xaa64 {
+		m = arch.ARM64
+	}
 	p := &snapshot.Process{
-		System:  snapshot.System{Machine: arch.AMD64, OS: "windows"},
+		System:  snapshot.System{Machine: m, OS: "windows"},
 		Modules: []snapshot.Module{{Range: snapshot.Range{Addr: windowsBase, Size: windowsSize}, Path: `C:\app.exe`}},
 		Memory:  memory{windowsBase: img, testStack: stack},
 	}
@@ -78,6 +88,12 @@ func windowsProcess(t testing.TB, img, stack []byte, pc uint64) (*Unwinder, *sna
 	}
 	th := thread(pc, testStack, testStack+0x40)
 	th.Registers.SetGP("rbx", 0xb)
+	if m == arch.ARM64 {
+		th.Registers = arch.Registers{Machine: m}
+		for name, v := range map[string]uint64{"pc": pc, "sp": testStack, "x29": testStack + 0x40, "x30": windowsBase + 0x1800, "x19": 0xb} {
+			th.Registers.SetGP(name, v)
+		}
+	}
 	return u, &th
 }
 
@@ -165,11 +181,19 @@ func TestWindowsEnd(t *testing.T) {
 
 func FuzzWindows(f *testing.F) {
 	stack := words(0, 0, windowsBase+0x1800, 0, windowsBase+0x1900, 0, 0)
-	f.Add(windowsCode()[:64], entries(0x10f0, 0x1200, infoAt), []byte{1, 9, 3, 0, 9, 0x34, 1, 0, 4, 0x12}, stack, uint32(0x1100))
-	f.Add([]byte{0x48, 0x83, 0xc4, 8, 0x5b, 0x41, 0x5c, 0xc3}, entries(0x1000, 0x1200, infoAt), []byte{1, 9, 1, 0, 4, 0x12}, stack, uint32(0x1000))
-	f.Add([]byte{0x48, 0x8d, 0x65, 8, 0x5b, 0xeb, 0xf0}, entries(0x1000, 0x1200, tableAt+1), []byte{0x21, 9, 1, 0x25, 4, 0x12}, stack, uint32(0x1000))
-	f.Fuzz(func(t *testing.T, code, table, info, stack []byte, at uint32) {
-		u, th := windowsProcess(t, windowsImage(code, table, info), stack, windowsBase+uint64(at))
+	f.Add(windowsCode()[:64], entries(0x10f0, 0x1200, infoAt), []byte{1, 9, 3, 0, 9, 0x34, 1, 0, 4, 0x12}, stack, uint32(0x1100), false)
+	f.Add([]byte{0x48, 0x83, 0xc4, 8, 0x5b, 0x41, 0x5c, 0xc3}, entries(0x1000, 0x1200, infoAt), []byte{1, 9, 1, 0, 4, 0x12}, stack, uint32(0x1000), false)
+	f.Add([]byte{0x48, 0x8d, 0x65, 8, 0x5b, 0xeb, 0xf0}, entries(0x1000, 0x1200, tableAt+1), []byte{0x21, 9, 1, 0x25, 4, 0x12}, stack, uint32(0x1000), false)
+	armStack := words(0x13, 0, testStack+64, windowsBase+0x1804, 0, 0, 0, 0, 0, windowsBase+0x1904, 0, 0)
+	f.Add(armWindowsCode(), entries(0x1000, infoAt, 0x1780, 0x416101ed), armRecord(0x200, 0xe1, 0x81, 0x22, 0xe4), armStack, uint32(0x1100), true)
+	f.Add(armWindowsCode(), entries(0x1000, 0x016101ed|2<<23), armRecord(0x200, 0xe6, 0x22, 0xfc, 0xe4), armStack, uint32(0x1100), true)
+	f.Add(armWindowsCode(), entries(0x1000, infoAt), armRecord(0x200, 0xea, 0xe4), append(armStack, make([]byte, 0x100)...), uint32(0x1100), true)
+	f.Fuzz(func(t *testing.T, code, table, info, stack []byte, at uint32, arm bool) {
+		img := windowsImage(code, table, info)
+		if arm {
+			onARM64(img)
+		}
+		u, th := windowsProcess(t, img, stack, windowsBase+uint64(at))
 		const limit = 200
 		if got := u.Stack(th, limit); len(got.Frames) > limit || len(got.Frames) == 0 {
 			t.Errorf("%d frames", len(got.Frames))

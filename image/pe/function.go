@@ -5,15 +5,16 @@ import (
 	"sort"
 )
 
-// Function is an entry of the table of functions of an amd64 image
-// (RUNTIME_FUNCTION): the code [Begin, End) and where its UNWIND_INFO lies. A
-// function may have several.
+// Function is an entry of the table of functions of an amd64 or arm64 image
+// (RUNTIME_FUNCTION): the code [Begin, End) and, in Info, where its UNWIND_INFO
+// lies; of arm64 see UndoARM64. A function may have several.
 type Function struct{ Begin, End, Info uint32 }
 
 const (
-	functionSize = 12
-	indirect     = 1 // Info leads to another entry
-	maxChain     = 32
+	functionSize      = 12
+	functionSizeARM64 = 8 // Begin and Info
+	indirect          = 1 // Info leads to another entry
+	maxChain          = 32
 )
 
 // Flags of an UNWIND_INFO.
@@ -21,7 +22,19 @@ const flagChained = 4 // UNW_FLAG_CHAININFO
 
 // HasFunctions tells whether the image has a table of functions.
 func (x *Image) HasFunctions() bool {
-	return x.Machine == MachineAMD64 && x.dirs[exceptionDirectory].size >= functionSize
+	size := x.functionSize()
+	return size != 0 && x.dirs[exceptionDirectory].size >= size
+}
+
+// functionSize is the size of an entry, 0 if the machine has no table.
+func (x *Image) functionSize() uint32 {
+	switch x.Machine {
+	case MachineAMD64:
+		return functionSize
+	case MachineARM64:
+		return functionSizeARM64
+	}
+	return 0
 }
 
 // Function returns the entry that has a place of code. none tells that the table
@@ -36,7 +49,7 @@ func (x *Image) Function(rva uint32) (f Function, ok, none bool) {
 		return Function{}, false, true
 	}
 	for range maxChain {
-		if f.Info&indirect == 0 {
+		if f.Info&indirect == 0 || x.Machine == MachineARM64 {
 			return f, true, false
 		}
 		if f, good = x.entry(f.Info &^ indirect); !good {
@@ -51,14 +64,14 @@ func (x *Image) before(rva uint32) (f Function, ok, good bool) {
 	if !x.HasFunctions() {
 		return Function{}, false, false
 	}
-	d := x.dirs[exceptionDirectory]
+	d, size := x.dirs[exceptionDirectory], x.functionSize()
 	good = true
 	at := func(i int) Function {
-		f, ok := x.entry(d.rva + uint32(i)*functionSize)
+		f, ok := x.entry(d.rva + uint32(i)*size)
 		good = good && ok
 		return f
 	}
-	i := sort.Search(int(d.size/functionSize), func(i int) bool {
+	i := sort.Search(int(d.size/size), func(i int) bool {
 		if !good {
 			return true
 		}
@@ -69,20 +82,24 @@ func (x *Image) before(rva uint32) (f Function, ok, good bool) {
 		return Function{}, false, good
 	}
 	f = at(i - 1)
+	if x.Machine == MachineARM64 {
+		length, ok := x.lengthARM64(f)
+		f.End, good = f.Begin+length, good && ok
+	}
 	return f, good, good
 }
 
+// entry reads an entry; one of arm64 is without its end.
 func (x *Image) entry(rva uint32) (Function, bool) {
 	var b [functionSize]byte
-	if !x.full(b[:], rva) {
+	if !x.full(b[:x.functionSize()], rva) {
 		return Function{}, false
 	}
-	return function(b[:]), true
-}
-
-func function(b []byte) Function {
 	le := binary.LittleEndian
-	return Function{le.Uint32(b), le.Uint32(b[4:]), le.Uint32(b[8:])}
+	if x.Machine == MachineARM64 {
+		return Function{Begin: le.Uint32(b[:]), Info: le.Uint32(b[4:])}, true
+	}
+	return Function{le.Uint32(b[:]), le.Uint32(b[4:]), le.Uint32(b[8:])}, true
 }
 
 // UnwindInfo is an UNWIND_INFO
@@ -104,10 +121,10 @@ type UnwindInfo struct {
 	Next        Function
 }
 
-// UnwindInfo reads what tells how to leave a function.
+// UnwindInfo reads what tells how to leave a function of an amd64 image.
 func (x *Image) UnwindInfo(f Function) (*UnwindInfo, bool) {
 	var head [4]byte
-	if !x.full(head[:], f.Info) {
+	if x.Machine != MachineAMD64 || !x.full(head[:], f.Info) {
 		return nil, false
 	}
 	u := &UnwindInfo{
@@ -128,7 +145,11 @@ func (x *Image) UnwindInfo(f Function) (*UnwindInfo, bool) {
 }
 
 // Primary returns the entry that a function begins with, of one of its entries.
+// Those of arm64 do not tell it: each counts as a function.
 func (x *Image) Primary(f Function) (Function, bool) {
+	if x.Machine == MachineARM64 {
+		return f, true
+	}
 	for range maxChain {
 		u, ok := x.UnwindInfo(f)
 		if !ok {

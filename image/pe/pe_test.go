@@ -148,6 +148,9 @@ func FuzzImage(f *testing.F) {
 	f.Add(file, uint32(0x1400))
 	f.Add(load(f, file), uint32(0x1400))
 	f.Add(file[:0x400], uint32(0x1400))
+	arm := packed.Read(f, "../../unwind/testdata/windows/arm64.dll.gz")
+	f.Add(arm, uint32(0x1390))
+	f.Add(load(f, arm), uint32(0x31c8))
 	f.Fuzz(func(t *testing.T, b []byte, rva uint32) {
 		open := map[string]func() (*Image, error){
 			"file":   func() (*Image, error) { return NewFile(bytes.NewReader(b)) },
@@ -163,6 +166,7 @@ func FuzzImage(f *testing.F) {
 			}
 			if f, ok, none := x.Function(rva); ok {
 				x.UnwindInfo(f)
+				x.UndoARM64(f, rva)
 				x.Primary(f)
 			} else if f != (Function{}) || none && !x.HasFunctions() {
 				t.Errorf("%s: %v, %v", name, f, none)
