@@ -33,7 +33,7 @@ func TestConvertKernel(t *testing.T) {
 	g := bootGuest(t, guest.Options{MemoryMiB: 384, Drives: []guest.Drive{{File: disk}}, Modules: []string{"ext4", "qemu_fw_cfg"}, Args: []string{"-device", "vmcoreinfo"}})
 	g.LoadModule("kvm-amd")
 	g.Shell(`mkdir -p /disk; mount /dev/vda /disk
-		cd /proc/sys/vm; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 0 >compaction_proactiveness`)
+		cd /proc/sys/vm; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 100 >dirty_ratio; echo 99 >dirty_background_ratio; echo 0 >compaction_proactiveness`)
 	all, _ := g.mark("/disk", pageUses...)
 	c := &conversion{t: t, folder: t.TempDir()}
 	g.DumpMemory(c.path("memory"))

@@ -261,7 +261,7 @@ func (g *rescueTest) test(c kernelCrash, nth int) {
 	pid := 0
 	if c.uses != nil {
 		g.LoadModule("kvm-amd")
-		g.Shell("cd /proc/sys/vm; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 1000000 >percpu_pagelist_high_fraction")
+		g.Shell("cd /proc/sys/vm; echo 0 >dirty_writeback_centisecs; echo 360000 >dirty_expire_centisecs; echo 100 >dirty_ratio; echo 99 >dirty_background_ratio; echo 1000000 >percpu_pagelist_high_fraction")
 		var owner *guest.Process
 		all, owner = g.mark("/disk", c.uses...)
 		pid = owner.PID
