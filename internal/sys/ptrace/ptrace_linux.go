@@ -12,6 +12,10 @@ import (
 // reqGetSigmask is a request of linux/ptrace.h that x/sys/unix lacks.
 const reqGetSigmask = 0x420a // PTRACE_GETSIGMASK
 
+// ptrace makes a request. What addr and data point at must not lie on the stack of
+// a goroutine, which may be moved before the kernel writes there.
+//
+//go:uintptrescapes
 func ptrace(req, tid int, addr, data uintptr) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
 	if e != 0 {
